@@ -1,0 +1,196 @@
+//! What is in an archive: an OCI layout and Docker's `manifest.json` in one tar.
+//!
+//! **Invariant:** an archive's tar is a pure function of its [`Image`] and the bytes of its blobs.
+//! A reader therefore parses no foreign index and no foreign tar header: it computes the entries
+//! that must be there and compares. An archive whose `index.json` and `manifest.json` disagree, that
+//! holds a second image, an odd entry type or a surprising name is simply not equal.
+//!
+//! Order: layers, configuration, manifest, then the small documents that engines start from.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::digest::Digest;
+use super::image::{Blob, Image, json};
+use super::name::{Platform, TierName, Version};
+
+/// The bytes of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A blob of the content store.
+    Blob(Blob),
+    /// A document that follows from the image.
+    Bytes(Vec<u8>),
+}
+
+/// One entry of the tar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Path inside the tar.
+    pub path: String,
+    /// What it holds.
+    pub content: Content,
+}
+
+impl Entry {
+    /// Number of bytes without padding.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match &self.content {
+            Content::Blob(blob) => blob.size,
+            Content::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// The 512 bytes before the content: a regular file, mode 0644, no owner, no time.
+    #[must_use]
+    pub fn header(&self) -> [u8; BLOCK] {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Regular);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(self.size());
+        // Every path that `entries` makes is shorter than the 100 bytes that the field holds.
+        let name = &mut header.as_old_mut().name;
+        name[..self.path.len()].copy_from_slice(self.path.as_bytes());
+        header.set_cksum();
+        *header.as_bytes()
+    }
+}
+
+/// Tar's unit.
+pub const BLOCK: usize = 512;
+
+/// Zero bytes after the last entry: two empty blocks end a tar.
+pub const END: usize = 2 * BLOCK;
+
+/// Zero bytes that fill the last block of an entry.
+#[must_use]
+pub fn padding(size: u64) -> usize {
+    let used = usize::try_from(size % BLOCK as u64).unwrap_or(0);
+    (BLOCK - used) % BLOCK
+}
+
+/// Everything in the archive of an image, in order.
+#[must_use]
+pub fn entries(image: &Image) -> Vec<Entry> {
+    let blob = |blob: Blob| Entry { path: blob_path(&blob), content: Content::Blob(blob) };
+    let file = |path: &str, bytes: Vec<u8>| Entry { path: path.to_owned(), content: Content::Bytes(bytes) };
+    let mut entries: Vec<Entry> = image.unique_layers().into_iter().map(blob).collect();
+    entries.push(blob(image.config));
+    entries.push(file(&blob_path(&image.manifest), image.manifest_bytes()));
+    entries.push(file("index.json", index(image)));
+    entries.push(file("manifest.json", docker_manifest(image)));
+    entries.push(file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()));
+    entries
+}
+
+/// Bytes of the whole tar.
+#[must_use]
+pub fn tar_size(image: &Image) -> u64 {
+    let entry = |entry: &Entry| BLOCK as u64 + entry.size() + padding(entry.size()) as u64;
+    entries(image).iter().map(entry).sum::<u64>() + END as u64
+}
+
+/// The archive's file name.
+#[must_use]
+pub fn file_name(tier: &TierName, version: &Version, platform: &Platform) -> String {
+    format!("{tier}-{version}-{}-{}.tar.gz", platform.os, platform.architecture)
+}
+
+fn blob_path(blob: &Blob) -> String {
+    format!("blobs/sha256/{}", blob.digest.hex())
+}
+
+/// One descriptor only: with more, `skopeo` asks which image is meant. The annotations are what
+/// containerd, podman and `cosign verify --local-image` look for.
+fn index(image: &Image) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Index<'a> {
+        schema_version: u8,
+        media_type: &'a str,
+        manifests: [Descriptor<'a>; 1],
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Descriptor<'a> {
+        media_type: &'a str,
+        digest: Digest,
+        size: u64,
+        platform: Platform<'a>,
+        annotations: BTreeMap<&'a str, String>,
+    }
+    #[derive(Serialize)]
+    struct Platform<'a> {
+        architecture: &'a str,
+        os: &'a str,
+    }
+    let annotations = [
+        ("io.containerd.image.name", format!("docker.io/{}", image.tag)),
+        ("kind", "dev.cosignproject.cosign/image".to_owned()),
+        ("org.opencontainers.image.ref.name", image.tag.to_string()),
+    ];
+    json(&Index {
+        schema_version: 2,
+        media_type: "application/vnd.oci.image.index.v1+json",
+        manifests: [Descriptor {
+            media_type: "application/vnd.oci.image.manifest.v1+json",
+            digest: image.manifest.digest,
+            size: image.manifest.size,
+            platform: Platform { architecture: &image.platform.architecture, os: &image.platform.os },
+            annotations: annotations.into(),
+        }],
+    })
+}
+
+fn docker_manifest(image: &Image) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Manifest {
+        config: String,
+        repo_tags: [String; 1],
+        layers: Vec<String>,
+    }
+    json(&[Manifest {
+        config: blob_path(&image.config),
+        repo_tags: [image.tag.to_string()],
+        layers: image.layers.iter().map(blob_path).collect(),
+    }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::image;
+
+    #[test]
+    fn layers_come_first_and_the_small_documents_last() {
+        let (image, _) = image::tests::sample();
+        let paths: Vec<String> = entries(&image)
+            .iter()
+            .map(|entry| entry.path.chars().take(20).collect::<String>())
+            .collect();
+        insta::assert_snapshot!(paths.join("\n"), @"");
+    }
+
+    #[test]
+    fn every_path_fits_the_header() {
+        let (image, _) = image::tests::sample();
+        for entry in entries(&image) {
+            assert!(entry.path.len() < 100);
+            let header = entry.header();
+            let parsed = tar::Header::from_byte_slice(&header);
+            assert_eq!(parsed.path().unwrap().to_str().unwrap(), entry.path);
+            assert_eq!(parsed.size().unwrap(), entry.size());
+        }
+    }
+
+    #[test]
+    fn padding_fills_the_block() {
+        assert_eq!([padding(0), padding(1), padding(511), padding(512), padding(513)], [0, 511, 1, 0, 511]);
+    }
+}

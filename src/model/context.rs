@@ -1,0 +1,117 @@
+//! The tree of files that a build may read, as BuildKit will see it.
+//!
+//! Everything that could differ between two checkouts of the same sources is left out: owners,
+//! group write bits, times. BuildKit decides by size and time whether it already has a file, so a
+//! constant time would hide a change of equal size: [`File::modified_nanos`] therefore hides a
+//! fingerprint of the content in the nanoseconds, which no layer keeps.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::digest::Digest;
+
+/// Where the bytes of a file are.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// Written by imgforge for this build.
+    Generated(Vec<u8>),
+    /// On this machine's disk.
+    Disk(PathBuf),
+}
+
+/// A regular file.
+#[derive(Debug, Clone)]
+pub struct File {
+    /// Where the bytes are.
+    pub source: Source,
+    /// Length in bytes.
+    pub size: u64,
+    /// Digest of the bytes.
+    pub digest: Digest,
+    /// Becomes mode 0755 instead of 0644.
+    pub executable: bool,
+}
+
+impl File {
+    /// A file that imgforge writes for this build.
+    #[must_use]
+    pub fn generated(bytes: Vec<u8>, executable: bool) -> Self {
+        let (size, digest) = (bytes.len() as u64, Digest::of(&bytes));
+        Self { source: Source::Generated(bytes), size, digest, executable }
+    }
+
+    /// Modification time that BuildKit is told, in nanoseconds since 1970: second 0, and 29 bits
+    /// of the content's digest as nanoseconds (`2^29 < 10^9`).
+    #[must_use]
+    pub fn modified_nanos(&self) -> i64 {
+        let [a, b, c, d, ..] = self.digest.bytes();
+        i64::from(u32::from_be_bytes([a, b, c, d]) >> 3)
+    }
+}
+
+/// What stands at a path.
+#[derive(Debug, Clone)]
+pub enum Entry {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File(File),
+    /// A symbolic link and its target.
+    Link(String),
+}
+
+/// Paths and what stands there. Ordered by path components, which is the depth-first order that
+/// BuildKit's file transfer demands (`a/b` before `a.txt`, unlike plain string order).
+#[derive(Debug, Clone, Default)]
+pub struct Tree(BTreeMap<Vec<String>, Entry>);
+
+impl Tree {
+    /// Puts an entry at a `/`-separated path and creates the directories above it.
+    pub fn insert(&mut self, path: &str, entry: Entry) {
+        let components: Vec<String> =
+            path.split('/').filter(|part| !part.is_empty() && *part != ".").map(str::to_owned).collect();
+        for end in 1..components.len() {
+            self.0.entry(components[..end].to_vec()).or_insert(Entry::Directory);
+        }
+        self.0.insert(components, entry);
+    }
+
+    /// All entries in transfer order.
+    pub fn iter(&self) -> impl Iterator<Item = (String, &Entry)> {
+        self.0.iter().map(|(components, entry)| (components.join("/"), entry))
+    }
+
+    /// What stands at a path.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<&Entry> {
+        self.0.get(&path.split('/').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    /// Bytes in all files.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.0.values().map(|entry| if let Entry::File(file) = entry { file.size } else { 0 }).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_come_depth_first_with_their_directories() {
+        let mut tree = Tree::default();
+        for path in ["a.txt", "a/z", "a/b/c", "b"] {
+            tree.insert(path, Entry::File(File::generated(Vec::new(), false)));
+        }
+        let paths: Vec<String> = tree.iter().map(|(path, _)| path).collect();
+        assert_eq!(paths, ["a", "a/b", "a/b/c", "a/z", "a.txt", "b"]);
+    }
+
+    #[test]
+    fn the_time_changes_with_the_content_and_never_reaches_a_second() {
+        let [one, two] = [b"1", b"2"].map(|bytes| File::generated(bytes.to_vec(), false).modified_nanos());
+        assert_ne!(one, two);
+        assert!(one < 1_000_000_000 && two < 1_000_000_000);
+    }
+}

@@ -1,0 +1,196 @@
+//! An image as imgforge holds and ships it: plain layers, so that a layer's digest is its diffID.
+
+use std::collections::HashSet;
+
+use oci_spec::image::ImageConfiguration;
+use serde::{Deserialize, Serialize};
+
+use super::digest::Digest;
+use super::name::{ImageTag, Platform};
+
+/// Digest and size of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Blob {
+    /// Digest of the bytes.
+    pub digest: Digest,
+    /// Number of bytes.
+    pub size: u64,
+}
+
+impl Blob {
+    /// The blob that these bytes are.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self { digest: Digest::of(bytes), size: bytes.len() as u64 }
+    }
+}
+
+/// One image for one platform.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    /// Its only tag.
+    pub tag: ImageTag,
+    /// What it runs on.
+    pub platform: Platform,
+    /// The configuration; its digest is the image ID of Docker's classic store.
+    pub config: Blob,
+    /// The manifest that [`Image::manifest_bytes`] gives; its digest is the image ID of the
+    /// containerd store.
+    pub manifest: Blob,
+    /// Uncompressed layers, the lowest first.
+    pub layers: Vec<Blob>,
+}
+
+/// Why a configuration does not describe the image.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// Not JSON of the right shape.
+    #[error("the image configuration cannot be read")]
+    Config(#[source] oci_spec::OciSpecError),
+    /// Other layers than the configuration lists.
+    #[error("the image has other layers than its configuration lists")]
+    Layers,
+    /// Another platform.
+    #[error("the image is for {found}, not for {expected}")]
+    Platform {
+        /// What was asked for.
+        expected: Platform,
+        /// What the configuration says.
+        found: String,
+    },
+    /// More layers than any engine accepts.
+    #[error("the image has {0} layers; engines accept 127")]
+    TooManyLayers(usize),
+    /// The stored manifest is not the one that follows from configuration and layers.
+    #[error("the manifest does not follow from configuration and layers")]
+    Manifest,
+}
+
+/// Docker's limit for overlay mounts.
+const MAX_LAYERS: usize = 127;
+
+impl Image {
+    /// The image that a configuration and its layers make.
+    pub fn new(
+        tag: ImageTag,
+        platform: Platform,
+        config: &[u8],
+        layers: Vec<Blob>,
+    ) -> Result<Self, ImageError> {
+        let manifest = Blob::of(&manifest(Blob::of(config), &layers));
+        let image = Self { tag, platform, config: Blob::of(config), manifest, layers };
+        image.check(config)?;
+        Ok(image)
+    }
+
+    /// Checks that configuration, layers, platform and manifest belong together.
+    pub fn check(&self, config: &[u8]) -> Result<(), ImageError> {
+        if self.layers.len() > MAX_LAYERS {
+            return Err(ImageError::TooManyLayers(self.layers.len()));
+        }
+        let parsed = ImageConfiguration::from_reader(config).map_err(ImageError::Config)?;
+        let found = format!("{}/{}", parsed.os(), parsed.architecture());
+        if found != self.platform.to_string() {
+            return Err(ImageError::Platform { expected: self.platform.clone(), found });
+        }
+        let listed = parsed.rootfs().diff_ids();
+        if listed.len() != self.layers.len()
+            || listed.iter().zip(&self.layers).any(|(text, layer)| *text != layer.digest.to_string())
+        {
+            return Err(ImageError::Layers);
+        }
+        if Blob::of(config) != self.config || Blob::of(&self.manifest_bytes()) != self.manifest {
+            return Err(ImageError::Manifest);
+        }
+        Ok(())
+    }
+
+    /// The OCI manifest: a pure function of configuration and layers, so it need not be stored.
+    #[must_use]
+    pub fn manifest_bytes(&self) -> Vec<u8> {
+        manifest(self.config, &self.layers)
+    }
+
+    /// Layers without repetition, in order: an empty layer often occurs twice.
+    #[must_use]
+    pub fn unique_layers(&self) -> Vec<Blob> {
+        let mut seen = HashSet::new();
+        self.layers.iter().copied().filter(|layer| seen.insert(layer.digest)).collect()
+    }
+}
+
+/// Written by hand-ordered structs: the order of keys is part of every image's identity, and
+/// `serde_json::json!` changes it when any crate in the build turns `preserve_order` on.
+fn manifest(config: Blob, layers: &[Blob]) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Manifest {
+        schema_version: u8,
+        media_type: &'static str,
+        config: Descriptor,
+        layers: Vec<Descriptor>,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Descriptor {
+        media_type: &'static str,
+        digest: Digest,
+        size: u64,
+    }
+    let descriptor = |media_type, blob: &Blob| Descriptor { media_type, digest: blob.digest, size: blob.size };
+    json(&Manifest {
+        schema_version: 2,
+        media_type: "application/vnd.oci.image.manifest.v1+json",
+        config: descriptor("application/vnd.oci.image.config.v1+json", &config),
+        layers: layers.iter().map(|layer| descriptor("application/vnd.oci.image.layer.v1.tar", layer)).collect(),
+    })
+}
+
+/// Compact JSON of a value that cannot fail to serialise: strings, numbers, lists, structs.
+pub(super) fn json<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A small image of two layers, and its configuration.
+    pub(crate) fn sample() -> (Image, Vec<u8>) {
+        let layers = vec![Blob::of(b"one"), Blob::of(b"two")];
+        let config = serde_json::json!({
+            "architecture": "amd64", "os": "linux", "config": {},
+            "rootfs": {"type": "layers", "diff_ids": layers.iter().map(|l| l.digest).collect::<Vec<_>>()},
+        });
+        let config = config.to_string().into_bytes();
+        let tag = "p/t:1.0.0".parse().unwrap();
+        let image = Image::new(tag, "linux/amd64".parse().unwrap(), &config, layers).unwrap();
+        (image, config)
+    }
+
+    #[test]
+    fn the_manifest_is_a_pure_function() {
+        let (image, config) = sample();
+        assert_eq!(Digest::of(&image.manifest_bytes()), image.manifest.digest);
+        // Golden: a change of this digest changes the identity of every image ever shipped.
+        insta::assert_snapshot!(image.manifest.digest.short(), @"");
+        image.check(&config).unwrap();
+    }
+
+    #[test]
+    fn what_does_not_belong_together_is_refused_with_the_reason() {
+        let (image, config) = sample();
+        let refusal = |change: fn(&mut Image)| {
+            let mut other = image.clone();
+            change(&mut other);
+            other.check(&config).unwrap_err().to_string()
+        };
+        insta::assert_snapshot!(refusal(|i| i.layers.swap(0, 1)), @"");
+        insta::assert_snapshot!(refusal(|i| drop(i.layers.pop())), @"");
+        insta::assert_snapshot!(refusal(|i| i.platform = "linux/arm64".parse().unwrap()), @"");
+        insta::assert_snapshot!(refusal(|i| i.manifest.size += 1), @"");
+        insta::assert_snapshot!(refusal(|i| i.config.digest = i.manifest.digest), @"");
+    }
+}

@@ -1,0 +1,23 @@
+//! What things are: names, digests, recipes, plans, images, archives, releases, seals, channels.
+//!
+//! **Invariant:** nothing here touches a file, a socket, the environment, the clock, a thread or a
+//! random number. Everything is bytes and values in, values or a reason out, so that the whole
+//! chain of trust can be tested, fuzzed and reasoned about without a machine around it.
+
+pub mod archive;
+pub mod channel;
+pub mod context;
+pub mod digest;
+pub mod document;
+pub mod dockerfile;
+pub mod entrypoint;
+pub mod ignore;
+pub mod image;
+pub mod key;
+pub mod name;
+pub mod plan;
+pub mod recipe;
+pub mod release;
+pub mod seal;
+pub mod seen;
+pub mod sums;

@@ -1,0 +1,90 @@
+//! The release: the signed document that names every archive of one version.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::archive;
+use super::digest::Digest;
+use super::document::{Document, Subject};
+use super::image::Image;
+use super::name::{ImageTag, Platform, ProjectName, TierName, Version};
+
+/// File name of a sealed release, beside its archives.
+pub const FILE_NAME: &str = "release.sigstore.json";
+
+/// All archives of one version. It never expires, so an archive stays verifiable offline for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// Whose.
+    pub project: ProjectName,
+    /// Which.
+    pub version: Version,
+    /// When the release was made; information only.
+    pub created: Timestamp,
+    /// Its archives, one for each tier and platform.
+    pub archives: Vec<Archive>,
+}
+
+/// One archive: the file, and the image in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Archive {
+    /// Which image.
+    pub tier: TierName,
+    /// File name; follows from tier, version and platform.
+    pub file: String,
+    /// Bytes of the file.
+    pub size: u64,
+    /// Digest of the file.
+    pub digest: Digest,
+    /// What is inside.
+    pub image: Image,
+}
+
+impl Archive {
+    /// The platform that the image is for.
+    #[must_use]
+    pub fn platform(&self) -> &Platform {
+        &self.image.platform
+    }
+}
+
+impl Release {
+    /// The archive of a tier for a platform.
+    #[must_use]
+    pub fn archive(&self, tier: &TierName, platform: &Platform) -> Option<&Archive> {
+        self.archives.iter().find(|archive| archive.tier == *tier && archive.platform() == platform)
+    }
+}
+
+impl Document for Release {
+    const TYPE: &'static str = "https://imgforge.dev/release/v1";
+    const NAME: &'static str = "release";
+
+    fn subjects(&self) -> Vec<Subject> {
+        self.archives.iter().map(|archive| Subject::new(&archive.file, archive.digest)).collect()
+    }
+
+    fn consistent(&self) -> Result<(), String> {
+        if self.archives.is_empty() {
+            return Err("it names no archive".to_owned());
+        }
+        let mut seen = BTreeSet::new();
+        for archive in &self.archives {
+            let (tier, file) = (&archive.tier, &archive.file);
+            if *file != archive::file_name(tier, &self.version, archive.platform()) {
+                return Err(format!("`{file}` is not the file name of tier `{tier}`"));
+            }
+            if archive.image.tag != ImageTag::new(&self.project, tier, &self.version) {
+                return Err(format!("`{file}` holds an image named `{}`", archive.image.tag));
+            }
+            if !seen.insert(file) {
+                return Err(format!("it names `{file}` twice"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,205 @@
+//! Seals: a Sigstore bundle v0.3 that holds one DSSE envelope with exactly one signature.
+//!
+//! There is one door from bytes to a document: [`Sealed::verify`]. [`Verified`] has a private field
+//! and no other constructor, so code that holds one holds a checked document. What is signed is
+//! what is shipped: the payload is verified as bytes and only then parsed.
+//!
+//! Only this one form is read. Cosign falls back to an older form whose embedded key *replaces* the
+//! trusted one (GHSA-fx35-mq7g-6g98); here the form is refused before any key is tried.
+
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+
+use super::digest::Digest;
+use super::document::{self, Document, DocumentError};
+use super::image::json;
+use super::key::{PublicKey, TrustedKeys};
+
+const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+
+/// Largest sealed document that is read: a release of a hundred archives is a tenth of it.
+pub const MAX_BYTES: usize = 1 << 20;
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Bundle {
+    media_type: String,
+    verification_material: Material,
+    dsse_envelope: Envelope,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Material {
+    public_key: Hint,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Hint {
+    hint: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Envelope {
+    payload: String,
+    payload_type: String,
+    /// A list with one element, because that is all that cosign accepts.
+    signatures: [OneSignature; 1],
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OneSignature {
+    sig: String,
+}
+
+/// Why a seal does not hold. The three kinds have exit codes of their own.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// Nothing that can be verified: not a bundle, or none that imgforge accepts.
+    #[error("the {document} is not sealed: {reason}")]
+    NotSealed {
+        /// Which document.
+        document: &'static str,
+        /// What is wrong with the bundle.
+        reason: String,
+    },
+    /// Sealed by somebody else.
+    #[error("the {document} is sealed by no trusted key")]
+    Untrusted {
+        /// Which document.
+        document: &'static str,
+        /// Fingerprint that the seal claims, if it reads as one. A claim, not a fact.
+        claimed: Option<Digest>,
+    },
+    /// The seal names a trusted key, but is not its signature over these bytes.
+    #[error("the {document} was changed after it was sealed")]
+    Changed {
+        /// Which document.
+        document: &'static str,
+    },
+    /// A trusted key sealed it, but it is not the document that it should be.
+    #[error("the sealed {document} is not valid")]
+    Document {
+        /// Which document.
+        document: &'static str,
+        /// What is wrong.
+        source: DocumentError,
+    },
+}
+
+/// A document as it is shipped: bytes that nobody has looked into yet.
+#[derive(Debug, Clone)]
+pub struct Sealed<T> {
+    bytes: Vec<u8>,
+    kind: PhantomData<T>,
+}
+
+/// A document whose signature by a trusted key has been checked.
+#[derive(Debug, Clone)]
+pub struct Verified<T> {
+    document: T,
+    signer: Digest,
+    sealed: Digest,
+}
+
+impl<T> Verified<T> {
+    /// Fingerprint of the key that sealed it.
+    #[must_use]
+    pub fn signer(&self) -> Digest {
+        self.signer
+    }
+
+    /// Digest of the sealed bytes, by which other documents name this one.
+    #[must_use]
+    pub fn sealed_digest(&self) -> Digest {
+        self.sealed
+    }
+}
+
+impl<T> Deref for Verified<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.document
+    }
+}
+
+impl<T: Document> Sealed<T> {
+    /// Takes bytes as found. They stay opaque until [`Sealed::verify`].
+    #[must_use]
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self { bytes, kind: PhantomData }
+    }
+
+    /// The bytes as shipped.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Puts a signature over [`to_be_signed`] and its payload into a bundle.
+    #[must_use]
+    pub fn assemble(payload: &[u8], signature: &[u8], key: &PublicKey) -> Self {
+        Self::from_bytes(json(&Bundle {
+            media_type: MEDIA_TYPE.to_owned(),
+            verification_material: Material { public_key: Hint { hint: key.hint() } },
+            dsse_envelope: Envelope {
+                payload: BASE64.encode(payload),
+                payload_type: PAYLOAD_TYPE.to_owned(),
+                signatures: [OneSignature { sig: BASE64.encode(signature) }],
+            },
+        }))
+    }
+
+    /// The only way to the document.
+    pub fn verify(&self, keys: &TrustedKeys) -> Result<Verified<T>, SealError> {
+        let document = T::NAME;
+        let not_sealed = |reason: String| SealError::NotSealed { document, reason };
+        if self.bytes.len() > MAX_BYTES {
+            return Err(not_sealed(format!("it is larger than {MAX_BYTES} bytes")));
+        }
+        let bundle: Bundle = serde_json::from_slice(&self.bytes)
+            .map_err(|error| not_sealed(format!("it is no Sigstore bundle v0.3 with one signature ({error})")))?;
+        if bundle.media_type != MEDIA_TYPE || bundle.dsse_envelope.payload_type != PAYLOAD_TYPE {
+            return Err(not_sealed(format!(
+                "`{}` of `{}` is not accepted",
+                bundle.media_type, bundle.dsse_envelope.payload_type
+            )));
+        }
+        let decode = |text: &str, what| {
+            BASE64.decode(text).map_err(|_| not_sealed(format!("its {what} is not base64")))
+        };
+        let payload = decode(&bundle.dsse_envelope.payload, "payload")?;
+        let signature = decode(&bundle.dsse_envelope.signatures[0].sig, "signature")?;
+        let message = to_be_signed(&payload);
+        let hint = &bundle.verification_material.public_key.hint;
+        let signer = match keys.iter().find(|key| key.verifies(&message, &signature)) {
+            Some(key) => key.fingerprint(),
+            None if keys.iter().any(|key| key.hint() == *hint) => return Err(SealError::Changed { document }),
+            None => return Err(SealError::Untrusted { document, claimed: claimed(hint) }),
+        };
+        let read = document::read(&payload).map_err(|source| SealError::Document { document, source })?;
+        Ok(Verified { document: read, signer, sealed: Digest::of(&self.bytes) })
+    }
+}
+
+fn claimed(hint: &str) -> Option<Digest> {
+    let bytes = BASE64.decode(hint).ok()?;
+    (bytes.len() == 32).then(|| Digest::from_hex(&hex::encode(bytes)).ok())?
+}
+
+/// DSSE's pre-authentication encoding: type and payload with their lengths, so that no byte can
+/// move from one to the other.
+#[must_use]
+pub fn to_be_signed(payload: &[u8]) -> Vec<u8> {
+    let mut message = format!("DSSEv1 {} {PAYLOAD_TYPE} {} ", PAYLOAD_TYPE.len(), payload.len()).into_bytes();
+    message.extend_from_slice(payload);
+    message
+}

@@ -1,0 +1,15 @@
+//! `SHA256SUMS`: the release for people who have only `sha256sum` and `openssl`.
+
+use super::release::Release;
+
+/// File name.
+pub const FILE_NAME: &str = "SHA256SUMS";
+
+/// File name of the detached signature: base64 of the same key's signature over the file.
+pub const SIGNATURE_NAME: &str = "SHA256SUMS.sig";
+
+/// The file's text, in the form that `sha256sum -c` reads.
+#[must_use]
+pub fn render(release: &Release) -> String {
+    release.archives.iter().map(|archive| format!("{}  {}\n", archive.digest.hex(), archive.file)).collect()
+}
