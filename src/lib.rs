@@ -1,2 +1,4 @@
 #![doc = "placeholder"]
 pub mod model;
+pub mod flow;
+pub mod step;

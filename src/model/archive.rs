@@ -8,6 +8,7 @@
 //! Order: layers, configuration, manifest, then the small documents that engines start from.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -101,6 +102,20 @@ pub fn file_name(tier: &TierName, version: &Version, platform: &Platform) -> Str
     format!("{tier}-{version}-{}-{}.tar.gz", platform.os, platform.architecture)
 }
 
+/// What an archive's file name says; `None` when it is not one that [`file_name`] gives.
+#[must_use]
+pub fn parse_file_name(path: &Path) -> Option<(TierName, Version, Platform)> {
+    let name = path.file_name()?.to_str()?;
+    let (rest, architecture) = name.strip_suffix(".tar.gz")?.rsplit_once('-')?;
+    let (rest, os) = rest.rsplit_once('-')?;
+    let platform = format!("{os}/{architecture}").parse().ok()?;
+    // A tier may hold `-` and digits, and so may a version: the first cut that reads as both wins.
+    rest.match_indices('-').find_map(|(at, _)| {
+        let (tier, version) = (rest[..at].parse().ok()?, rest[at + 1..].parse().ok()?);
+        (file_name(&tier, &version, &platform) == name).then(|| (tier, version, platform.clone()))
+    })
+}
+
 fn blob_path(blob: &Blob) -> String {
     format!("blobs/sha256/{}", blob.digest.hex())
 }
@@ -186,6 +201,17 @@ mod tests {
             let parsed = tar::Header::from_byte_slice(&header);
             assert_eq!(parsed.path().unwrap().to_str().unwrap(), entry.path);
             assert_eq!(parsed.size().unwrap(), entry.size());
+        }
+    }
+
+    #[test]
+    fn file_names_round_trip() {
+        for name in ["oracle-1.4.0-linux-amd64.tar.gz", "market-data-1.0.0-rc.1-linux-arm64.tar.gz"] {
+            let (tier, version, platform) = parse_file_name(Path::new(name)).unwrap();
+            assert_eq!(file_name(&tier, &version, &platform), name);
+        }
+        for name in ["oracle.tar.gz", "oracle-1.4-linux-amd64.tar.gz", "oracle-1.4.0-linux-amd64.tar"] {
+            assert!(parse_file_name(Path::new(name)).is_none(), "{name} was accepted");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The channel: a small signed pointer to the current release. The only document that expires.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
@@ -9,6 +9,7 @@ use super::name::{ChannelName, ProjectName, Version};
 use super::release;
 use super::seal::Verified;
 use super::seen::Seen;
+use super::time::Timestamp;
 
 /// Which release is current.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

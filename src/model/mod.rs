@@ -21,3 +21,4 @@ pub mod release;
 pub mod seal;
 pub mod seen;
 pub mod sums;
+pub mod time;

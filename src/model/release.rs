@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use super::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::archive;
@@ -10,6 +10,7 @@ use super::digest::Digest;
 use super::document::{Document, Subject};
 use super::image::Image;
 use super::name::{ImageTag, Platform, ProjectName, TierName, Version};
+use super::seal::Verified;
 
 /// File name of a sealed release, beside its archives.
 pub const FILE_NAME: &str = "release.sigstore.json";
@@ -52,11 +53,19 @@ impl Archive {
     }
 }
 
-impl Release {
+impl Verified<Release> {
     /// The archive of a tier for a platform.
     #[must_use]
-    pub fn archive(&self, tier: &TierName, platform: &Platform) -> Option<&Archive> {
-        self.archives.iter().find(|archive| archive.tier == *tier && archive.platform() == platform)
+    pub fn archive(&self, tier: &TierName, platform: &Platform) -> Option<Verified<Archive>> {
+        let archive = self.archives.iter().find(|archive| archive.tier == *tier && archive.platform() == platform);
+        archive.map(|archive| self.part(archive.clone()))
+    }
+
+    /// The archive with a file name.
+    #[must_use]
+    pub fn archive_named(&self, file: &str) -> Option<Verified<Archive>> {
+        let archive = self.archives.iter().find(|archive| archive.file == file);
+        archive.map(|archive| self.part(archive.clone()))
     }
 }
 

@@ -117,6 +117,11 @@ impl<T> Verified<T> {
         self.signer
     }
 
+    /// A part of the document is as verified as the whole.
+    pub(super) fn part<U>(&self, part: U) -> Verified<U> {
+        Verified { document: part, signer: self.signer, sealed: self.sealed }
+    }
+
     /// Digest of the sealed bytes, by which other documents name this one.
     #[must_use]
     pub fn sealed_digest(&self) -> Digest {

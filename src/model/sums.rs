@@ -1,5 +1,9 @@
 //! `SHA256SUMS`: the release for people who have only `sha256sum` and `openssl`.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::key::PublicKey;
 use super::release::Release;
 
 /// File name.
@@ -12,4 +16,10 @@ pub const SIGNATURE_NAME: &str = "SHA256SUMS.sig";
 #[must_use]
 pub fn render(release: &Release) -> String {
     release.archives.iter().map(|archive| format!("{}  {}\n", archive.digest.hex(), archive.file)).collect()
+}
+
+/// Whether a detached signature is this key's over these sums.
+#[must_use]
+pub fn is_signed(sums: &str, signature: &[u8], key: &PublicKey) -> bool {
+    BASE64.decode(signature.trim_ascii()).is_ok_and(|signature| key.verifies(sums.as_bytes(), &signature))
 }

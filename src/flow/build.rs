@@ -1,0 +1,52 @@
+//! From a recipe to an image in the content store.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::Error;
+use crate::model::image::Image;
+use crate::model::name::{StageName, TierName};
+use crate::model::plan::{Ask, Plan};
+use crate::step::bootstrap::{self, Reuse};
+use crate::step::build::{self, Builder, Inputs};
+use crate::step::content::ContentStore;
+use crate::step::progress::Hear;
+use crate::step::{gather, read};
+
+/// Where a build finds and leaves things.
+#[derive(Debug, Clone)]
+pub struct Workshop {
+    /// Folder of the recipes.
+    pub recipes: PathBuf,
+    /// Folder of the content store.
+    pub content: PathBuf,
+    /// Folder of root filesystems made before.
+    pub bases: PathBuf,
+    /// What builds.
+    pub builder: Builder,
+    /// Whether a root filesystem made before will do.
+    pub reuse: Reuse,
+    /// Files with secrets.
+    pub secrets: BTreeMap<StageName, PathBuf>,
+}
+
+/// Resolves a tier's recipe.
+pub fn plan(workshop: &Workshop, tier: &TierName, ask: &Ask) -> Result<Plan, Error> {
+    let recipes = read::recipes(&workshop.recipes)?;
+    let family = recipes.family(tier)?;
+    Ok(Plan::resolve(&family, ask)?)
+}
+
+/// Builds one tier.
+pub async fn build(workshop: &Workshop, tier: &TierName, ask: &Ask, hear: Hear<'_>) -> Result<Image, Error> {
+    let plan = plan(workshop, tier, ask)?;
+    let mut rootfs = BTreeMap::new();
+    for (path, debian) in &plan.rootfs {
+        let tar = bootstrap::debian(debian, &plan.platform, &workshop.bases, workshop.reuse, hear).await?;
+        rootfs.insert(path.clone(), tar);
+    }
+    let context = gather::context(&plan, &workshop.recipes, &rootfs)?;
+    let inputs = Inputs { context, secrets: workshop.secrets.clone() };
+    let store = ContentStore::open(&workshop.content)?;
+    Ok(build::build(&plan, inputs, &workshop.builder, &store, hear).await?)
+}

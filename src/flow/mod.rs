@@ -1,0 +1,96 @@
+//! In which order: each file tells one story from its first line to its last.
+//!
+//! **Invariant:** nothing third-party is named here (but the derive for [`Error`]), and nothing is
+//! printed: a flow is steps in an order, and the order is what a reader comes for.
+
+pub mod build;
+pub mod export;
+pub mod fetch;
+pub mod release;
+pub mod sign;
+pub mod verify;
+
+use crate::model::name::{Platform, TierName, Version};
+use crate::model::{channel, image, key, recipe, seal};
+use crate::step;
+
+/// Anything that can stop a flow. The command line turns it into words, a hint and an exit code.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant is the error of the step that it names")]
+pub enum Error {
+    #[error(transparent)]
+    Recipe(#[from] recipe::parse::Finding),
+    #[error(transparent)]
+    Read(#[from] step::read::ReadError),
+    #[error(transparent)]
+    Bootstrap(#[from] step::bootstrap::BootstrapError),
+    #[error(transparent)]
+    Gather(#[from] step::gather::GatherError),
+    #[error(transparent)]
+    Build(#[from] step::build::BuildError),
+    #[error(transparent)]
+    Content(#[from] step::content::ContentError),
+    #[error(transparent)]
+    Pack(#[from] step::pack::PackError),
+    #[error(transparent)]
+    Keyring(#[from] step::keyring::KeyringError),
+    #[error(transparent)]
+    Key(#[from] key::KeyError),
+    #[error(transparent)]
+    Sign(#[from] step::sign::SignError),
+    #[error(transparent)]
+    Seal(#[from] seal::SealError),
+    #[error(transparent)]
+    Channel(#[from] channel::ChannelError),
+    #[error(transparent)]
+    Image(#[from] image::ImageError),
+    #[error(transparent)]
+    Store(#[from] step::store::StoreError),
+    #[error(transparent)]
+    Upload(#[from] step::upload::UploadError),
+    #[error(transparent)]
+    Download(#[from] step::download::DownloadError),
+    #[error(transparent)]
+    Check(#[from] step::check::CheckError),
+    #[error(transparent)]
+    Engine(#[from] step::engine::EngineError),
+    #[error(transparent)]
+    Load(#[from] step::load::LoadError),
+    #[error(transparent)]
+    Remember(#[from] step::remember::RememberError),
+    #[error(transparent)]
+    Pin(#[from] step::pin::PinError),
+    /// The release has no such archive.
+    #[error("release {version} has no archive of tier `{tier}` for {platform}; it has {present}")]
+    NoArchive {
+        version: Version,
+        tier: TierName,
+        platform: Platform,
+        present: String,
+    },
+    /// The release that a channel points to has other bytes than the channel says.
+    #[error("the release {0} in the store is not the one that the channel names")]
+    NotNamed(Version),
+    /// A release that is older than what the channel offers now.
+    #[error("channel `{channel}` is at version {current}, and {version} is older")]
+    Backwards {
+        channel: crate::model::name::ChannelName,
+        current: Version,
+        version: Version,
+    },
+    /// A version that was published with other content.
+    #[error("version {0} was published before, with other content")]
+    Published(Version),
+    /// Nothing that can be verified.
+    #[error("there is no `{name}` beside `{file}`")]
+    NoRelease { file: String, name: &'static str },
+    /// A file of which the release says nothing.
+    #[error("`{file}` is not in its release, which names {present}")]
+    NotInRelease { file: String, present: String },
+    /// A file whose name does not say what it is.
+    #[error("`{0}` is not named like an archive: `<tier>-<version>-<os>-<arch>.tar.gz`")]
+    FileName(String),
+    /// Files that cannot be in one release.
+    #[error("`{0}` and `{1}` cannot be in one release: sign one version in one folder at a time")]
+    Mixed(String, String),
+}

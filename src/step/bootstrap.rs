@@ -1,0 +1,114 @@
+//! Makes a Debian root filesystem with `mmdebstrap`: no registry, no account, only signed packages.
+//!
+//! The result is kept by what was asked for, because it takes half a minute to make.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+
+use super::progress::{Event, Hear};
+use crate::model::digest::Digest;
+use crate::model::name::Platform;
+use crate::model::recipe::Debian;
+
+/// Why there is no root filesystem.
+#[derive(Debug, thiserror::Error)]
+pub enum BootstrapError {
+    /// Not installed.
+    #[error("`mmdebstrap` is not installed, and a Debian base is made with it")]
+    NoTool,
+    /// The disk, or the process.
+    #[error("cannot make the Debian base in `{}`", .0.display())]
+    Io(PathBuf, #[source] io::Error),
+    /// It ended badly.
+    #[error("`mmdebstrap` could not make Debian `{suite}`")]
+    Failed {
+        /// The suite.
+        suite: String,
+        /// Its last lines.
+        log: Vec<String>,
+    },
+}
+
+/// Whether an earlier result will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reuse {
+    /// Yes: the same packages as last time.
+    Kept,
+    /// No: with today's updates.
+    Never,
+}
+
+// No mirror is named: mmdebstrap then adds a stable suite's updates and security updates itself.
+
+/// Documentation and translations that no service reads: a third of the files, a tenth of the bytes.
+const LEFT_OUT: [&str; 4] = ["doc/*", "info/*", "locale/*", "man/*"];
+
+const LOG_LINES: usize = 15;
+
+/// A tar of the root filesystem; from `cache` where it was made before.
+pub async fn debian(
+    base: &Debian,
+    platform: &Platform,
+    cache: &Path,
+    reuse: Reuse,
+    hear: Hear<'_>,
+) -> Result<PathBuf, BootstrapError> {
+    let arguments = arguments(base, platform);
+    let target = cache.join(format!("{}.tar", Digest::of(arguments.join("\0").as_bytes()).hex()));
+    if reuse == Reuse::Kept && target.is_file() {
+        return Ok(target);
+    }
+    let io = |error| BootstrapError::Io(cache.to_owned(), error);
+    std::fs::create_dir_all(cache).map_err(io)?;
+    let draft = tempfile::Builder::new().suffix(".part").tempfile_in(cache).map_err(io)?;
+    let name = format!("mmdebstrap {}", base.suite);
+    hear(Event::StepStarted(&name));
+    let started = tokio::time::Instant::now();
+    let mut child = Command::new("mmdebstrap")
+        .args(arguments)
+        .arg(draft.path())
+        .env("SOURCE_DATE_EPOCH", "0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => BootstrapError::NoTool,
+            _ => io(error),
+        })?;
+    let mut log = Vec::new();
+    if let Some(stderr) = child.stderr.take() {
+        let mut lines = BufReader::new(stderr).lines();
+        while let Some(line) = lines.next_line().await.map_err(io)? {
+            hear(Event::StepLog(&line));
+            log.push(line);
+        }
+    }
+    if !child.wait().await.map_err(io)?.success() {
+        let suite = base.suite.clone();
+        return Err(BootstrapError::Failed { suite, log: log.split_off(log.len().saturating_sub(LOG_LINES)) });
+    }
+    draft.persist(&target).map_err(|error| io(error.error))?;
+    hear(Event::StepDone { name: &name, cached: false, seconds: started.elapsed().as_secs_f64() });
+    Ok(target)
+}
+
+fn arguments(base: &Debian, platform: &Platform) -> Vec<String> {
+    let mut packages = base.packages.clone();
+    packages.sort();
+    let mut arguments = vec!["--variant=minbase".to_owned(), "--format=tar".to_owned()];
+    arguments.push(format!("--architectures={}", platform.architecture));
+    if !packages.is_empty() {
+        arguments.push(format!("--include={}", packages.join(",")));
+    }
+    arguments.extend(LEFT_OUT.iter().map(|path| format!("--dpkgopt=path-exclude=/usr/share/{path}")));
+    // Licences must stay with the binaries that they license.
+    arguments.push("--dpkgopt=path-include=/usr/share/doc/*/copyright".to_owned());
+    arguments.push(base.suite.clone());
+    arguments
+}

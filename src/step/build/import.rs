@@ -1,0 +1,132 @@
+//! Takes a built image into the content store: from a `docker save` tar, layers made plain.
+//!
+//! Docker 20.10 writes `<id>/layer.tar`, later engines write an OCI layout; both have the same
+//! `manifest.json`, and that is all that is read. Every layer is checked against the
+//! configuration's diffIDs.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek as _};
+
+use flate2::read::MultiGzDecoder;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use serde::Deserialize;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use super::BuildError;
+use crate::model::image::{Blob, Image, ImageError};
+use crate::model::plan::Plan;
+use crate::step::content::{ContentError, ContentStore};
+use crate::step::engine::Engine;
+
+/// Why a built image cannot be taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The stream broke.
+    #[error("the image could not be read from the builder")]
+    Io(#[source] io::Error),
+    /// Something expected is not in the tar.
+    #[error("the builder's image has no `{0}`")]
+    Missing(String),
+    /// Not JSON of the right shape.
+    #[error("the builder's `manifest.json` cannot be read")]
+    Manifest(#[source] serde_json::Error),
+    /// What came does not belong together.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The content store.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Saved {
+    config: String,
+    layers: Vec<String>,
+}
+
+const MAX_MANIFEST: u64 = 4 << 20;
+
+/// The stored image, when the builder's result is the one already here.
+pub(super) fn unchanged(id: &str, plan: &Plan, store: &ContentStore) -> Option<Image> {
+    let (image, _) = store.image(&plan.tag, &plan.platform).ok()?;
+    (image.config.digest.to_string() == id).then_some(image)
+}
+
+/// Saves the image out of a Docker Engine.
+pub(super) async fn engine(
+    engine: &Engine,
+    plan: &Plan,
+    store: &ContentStore,
+) -> Result<Image, BuildError> {
+    let tag = plan.tag.to_string();
+    let stream = engine.docker.export_image(&tag).map_err(io::Error::other).boxed();
+    let reader = SyncIoBridge::new(StreamReader::new(stream));
+    tokio::task::block_in_place(|| take(reader, plan, store)).map_err(BuildError::Import)
+}
+
+/// Reads the tar that a BuildKit daemon sent.
+pub(super) fn tar(mut file: File, plan: &Plan, store: &ContentStore) -> Result<Image, ImportError> {
+    file.rewind().map_err(ImportError::Io)?;
+    tokio::task::block_in_place(|| take(BufReader::new(file), plan, store))
+}
+
+fn take(tar: impl Read, plan: &Plan, store: &ContentStore) -> Result<Image, ImportError> {
+    let mut blobs: HashMap<String, Blob> = HashMap::new();
+    let mut links: HashMap<String, String> = HashMap::new();
+    let mut manifest = None;
+    let mut tar = tar::Archive::new(tar);
+    for entry in tar.entries().map_err(ImportError::Io)? {
+        let mut entry = entry.map_err(ImportError::Io)?;
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        if path == "manifest.json" {
+            let mut bytes = Vec::new();
+            entry.by_ref().take(MAX_MANIFEST).read_to_end(&mut bytes).map_err(ImportError::Io)?;
+            manifest = Some(serde_json::from_slice::<[Saved; 1]>(&bytes).map_err(ImportError::Manifest)?);
+        } else if entry.header().entry_type().is_symlink() {
+            // Docker 20.10 writes a layer that occurs in two images once and links to it.
+            let target = entry.link_name_bytes().unwrap_or_default();
+            let target = String::from_utf8_lossy(&target).trim_start_matches("../").to_owned();
+            links.insert(path, target);
+        } else if entry.header().entry_type().is_file() {
+            if path.starts_with("blobs/") || path.ends_with(".json") || path.ends_with("/layer.tar") {
+                blobs.insert(path, plain(&mut entry, store)?);
+            }
+        }
+    }
+    // Drains the stream, so that the engine sees its answer read to the end.
+    io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(ImportError::Io)?;
+    let [saved] = manifest.ok_or_else(|| ImportError::Missing("manifest.json".to_owned()))?;
+    let find = |path: &String| {
+        let path = links.get(path).unwrap_or(path);
+        blobs.get(path).copied().ok_or_else(|| ImportError::Missing(path.clone()))
+    };
+    let layers = saved.layers.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+    let config = find(&saved.config)?;
+    let mut bytes = Vec::new();
+    let open = store.open_blob(&config.digest)?;
+    open.take(MAX_MANIFEST).read_to_end(&mut bytes).map_err(ImportError::Io)?;
+    let image = Image::new(plan.tag.clone(), plan.platform.clone(), &bytes, layers)?;
+    store.list(&image)?;
+    Ok(image)
+}
+
+/// Stores an entry, decompressed when it is a gzip stream.
+fn plain(entry: &mut impl Read, store: &ContentStore) -> Result<Blob, ImportError> {
+    let mut start = [0; 2];
+    let mut filled = 0;
+    while filled < start.len() {
+        match entry.read(&mut start[filled..]).map_err(ImportError::Io)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    let mut whole = start[..filled].chain(entry);
+    let blob = if start[..filled] == [0x1f, 0x8b] {
+        store.take(&mut MultiGzDecoder::new(BufReader::new(whole)))
+    } else {
+        store.take(&mut whole)
+    };
+    Ok(blob?)
+}

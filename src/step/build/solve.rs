@@ -1,0 +1,154 @@
+//! Asks BuildKit for the image, listens while it works, and takes the result over.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveRequest, StatusRequest};
+use tokio::sync::Mutex;
+
+use super::session::{self, Shared};
+use super::status::Board;
+use super::transport::{self, Builder, Control};
+use super::{BuildError, Inputs, import};
+use crate::model::context::{Entry, File, Tree};
+use crate::model::image::Image;
+use crate::model::plan::Plan;
+use crate::step::content::ContentStore;
+use crate::step::engine::Engine;
+use crate::step::progress::{Event, Hear};
+
+/// A step that failed, and the last lines that it printed.
+#[derive(Debug)]
+pub struct Failure {
+    /// Its name.
+    pub step: String,
+    /// How it ended.
+    pub message: String,
+    /// Its last lines.
+    pub log: Vec<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the build failed at `{}`", self.step)
+    }
+}
+
+/// BuildKit sends the last status messages after its answer; it gets this long.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Builds the image and puts it into the content store. Dropping the future cancels the build.
+pub async fn build(
+    plan: &Plan,
+    inputs: Inputs,
+    builder: &Builder,
+    store: &ContentStore,
+    hear: Hear<'_>,
+) -> Result<Image, BuildError> {
+    inputs.check(plan)?;
+    let mut control = transport::connect(builder).await?;
+    let export = tempfile::tempfile().map_err(import::ImportError::Io)?;
+    let wants_tar = matches!(builder, Builder::BuildKit(_));
+    let shared = Arc::new(Shared {
+        context: Arc::new(inputs.context),
+        dockerfile: Arc::new(dockerfile(plan)),
+        secrets: inputs.secrets.into_iter().map(|(id, path)| (id.to_string(), path)).collect(),
+        export: Mutex::new(match wants_tar {
+            true => Some(tokio::fs::File::from_std(export.try_clone().map_err(import::ImportError::Io)?)),
+            false => None,
+        }),
+    });
+    let key = format!("imgforge/{}", plan.tag);
+    let session = session::open(&mut control, shared, &key).await?;
+    let answer = solve(&mut control, request(plan, &session.id, builder), hear, &plan.tag.to_string()).await?;
+    drop(session);
+    hear(Event::Doing("taking the image into the content store"));
+    match builder {
+        Builder::BuildKit(_) => Ok(import::tar(export, plan, store)?),
+        Builder::Engine(address) => {
+            let id = answer.get("containerimage.config.digest").or(answer.get("containerimage.digest"));
+            if let Some(image) = id.and_then(|id| import::unchanged(id, plan, store)) {
+                return Ok(image);
+            }
+            let engine = Engine::connect(address).await?;
+            import::engine(&engine, plan, store).await
+        }
+    }
+}
+
+async fn solve(
+    control: &mut Control,
+    request: SolveRequest,
+    hear: Hear<'_>,
+    tag: &str,
+) -> Result<HashMap<String, String>, BuildError> {
+    let refused =
+        |status: tonic::Status| BuildError::Refused { tag: tag.to_owned(), message: status.message().to_owned() };
+    let mut board = Board::default();
+    let watch = StatusRequest { r#ref: request.r#ref.clone() };
+    let mut watcher = control.clone();
+    let answer = {
+        let mut solving = std::pin::pin!(control.solve(request));
+        let mut watching = std::pin::pin!(async {
+            if let Ok(messages) = watcher.status(watch).await {
+                let mut messages = messages.into_inner();
+                while let Ok(Some(message)) = messages.message().await {
+                    board.hear(message, hear);
+                }
+            }
+        });
+        tokio::select! {
+            biased;
+            answer = &mut solving => {
+                let _ = tokio::time::timeout(LAST_WORDS, watching).await;
+                answer
+            }
+            () = &mut watching => solving.await,
+        }
+    };
+    match answer {
+        Ok(answer) => Ok(answer.into_inner().exporter_response),
+        Err(status) => Err(board.failure().map_or_else(|| refused(status), BuildError::Step)),
+    }
+}
+
+fn request(plan: &Plan, session: &str, builder: &Builder) -> SolveRequest {
+    let mut attributes = HashMap::from([
+        ("target".to_owned(), plan.tier.to_string()),
+        ("platform".to_owned(), plan.platform.to_string()),
+    ]);
+    attributes.extend(plan.args.iter().map(|(name, value)| (format!("build-arg:{name}"), value.clone())));
+    let name = ("name".to_owned(), plan.tag.to_string());
+    let exporter = match builder {
+        Builder::Engine(_) => Exporter { r#type: "moby".to_owned(), attrs: HashMap::from([name]) },
+        // Plain layers: imgforge compresses for the archive itself, in parallel.
+        Builder::BuildKit(_) => Exporter {
+            r#type: "docker".to_owned(),
+            attrs: HashMap::from([
+                name,
+                ("compression".to_owned(), "uncompressed".to_owned()),
+                ("force-compression".to_owned(), "true".to_owned()),
+            ]),
+        },
+    };
+    SolveRequest {
+        r#ref: session::identifier(),
+        session: session.to_owned(),
+        frontend: "dockerfile.v0".to_owned(),
+        frontend_attrs: attributes,
+        // BuildKit before 0.13 knows only the older fields and ignores the newer one.
+        exporter_deprecated: exporter.r#type.clone(),
+        exporter_attrs_deprecated: exporter.attrs.clone(),
+        exporters: vec![exporter],
+        ..SolveRequest::default()
+    }
+}
+
+fn dockerfile(plan: &Plan) -> Tree {
+    let mut tree = Tree::default();
+    tree.insert("Dockerfile", Entry::File(File::generated(plan.dockerfile.clone().into_bytes(), false)));
+    tree
+}
+

@@ -1,0 +1,120 @@
+//! Turns BuildKit's status messages into events, and remembers what a failed step printed.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bollard_buildkit_proto::google::protobuf::Timestamp;
+use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex};
+
+use super::solve::Failure;
+use crate::step::progress::{Event, Hear};
+
+/// Lines of a failed step that its error shows.
+const LAST_LINES: usize = 20;
+
+/// What is known of the steps so far. BuildKit repeats itself; each step is told once.
+#[derive(Default)]
+pub(super) struct Board {
+    names: BTreeMap<String, String>,
+    logs: BTreeMap<String, VecDeque<String>>,
+    partial: BTreeMap<String, String>,
+    started: BTreeSet<String>,
+    done: BTreeSet<String>,
+    failed: Option<(String, String)>,
+}
+
+impl Board {
+    /// Takes the next message.
+    pub(super) fn hear(&mut self, message: StatusResponse, hear: Hear<'_>) {
+        for vertex in message.vertexes {
+            self.vertex(vertex, hear);
+        }
+        for log in message.logs {
+            let text = self.partial.remove(&log.vertex).unwrap_or_default() + &String::from_utf8_lossy(&log.msg);
+            let mut lines: Vec<&str> = text.split('\n').collect();
+            let rest = lines.pop().unwrap_or_default();
+            let kept = self.logs.entry(log.vertex.clone()).or_default();
+            for line in lines {
+                // A carriage return rewrites the line: what a person would see is after the last.
+                let line = line.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default();
+                hear(Event::StepLog(line));
+                kept.push_back(line.to_owned());
+            }
+            kept.drain(..kept.len().saturating_sub(LAST_LINES));
+            if !rest.is_empty() {
+                self.partial.insert(log.vertex, rest.to_owned());
+            }
+        }
+        for warning in message.warnings {
+            hear(Event::Warning(&String::from_utf8_lossy(&warning.short)));
+        }
+    }
+
+    fn vertex(&mut self, vertex: Vertex, hear: Hear<'_>) {
+        self.names.insert(vertex.digest.clone(), vertex.name.clone());
+        // Steps such as `[internal] load build context` are how, not what.
+        let told = !vertex.name.starts_with("[internal]");
+        if vertex.started.is_some() && self.started.insert(vertex.digest.clone()) && told && !vertex.cached {
+            hear(Event::StepStarted(&vertex.name));
+        }
+        if !vertex.error.is_empty() {
+            // Steps that were only stopped because another one failed say so.
+            if self.failed.is_none() && !vertex.error.contains("context canceled") {
+                self.failed = Some((vertex.digest, vertex.error));
+            }
+        } else if let (Some(started), Some(completed)) = (&vertex.started, &vertex.completed)
+            && self.done.insert(vertex.digest.clone())
+            && told
+        {
+            let seconds = seconds(completed) - seconds(started);
+            hear(Event::StepDone { name: &vertex.name, cached: vertex.cached, seconds });
+        }
+    }
+
+    /// The step that failed, if one did.
+    pub(super) fn failure(mut self) -> Option<Failure> {
+        let (digest, message) = self.failed?;
+        let mut log: Vec<String> = self.logs.remove(&digest).unwrap_or_default().into();
+        log.extend(self.partial.remove(&digest));
+        Some(Failure { step: self.names.remove(&digest).unwrap_or_default(), message, log })
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit 52 bits")]
+fn seconds(at: &Timestamp) -> f64 {
+    at.seconds as f64 + f64::from(at.nanos) / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use bollard_buildkit_proto::moby::buildkit::v1::VertexLog;
+
+    use super::*;
+
+    #[test]
+    fn lines_are_joined_and_the_failing_step_keeps_its_last() {
+        let mut board = Board::default();
+        let heard = Mutex::new(Vec::new());
+        let hear = |event: Event<'_>| heard.lock().unwrap().push(format!("{event:?}"));
+        let vertex = |digest: &str, error: &str| Vertex {
+            digest: digest.to_owned(),
+            name: format!("[t 1/2] RUN {digest}"),
+            error: error.to_owned(),
+            started: Some(Timestamp { seconds: 1, nanos: 0 }),
+            completed: Some(Timestamp { seconds: 3, nanos: 0 }),
+            ..Vertex::default()
+        };
+        let log = |msg: &[u8]| VertexLog { vertex: "b".to_owned(), msg: msg.to_vec(), ..VertexLog::default() };
+        let message = StatusResponse {
+            vertexes: vec![vertex("a", "context canceled"), vertex("b", "exit code: 1")],
+            logs: vec![log(b"one\ntw"), log(b"o\n10%\r20%\nlast")],
+            ..StatusResponse::default()
+        };
+        board.hear(message, &hear);
+        let failure = board.failure().unwrap();
+        assert_eq!(failure.step, "[t 1/2] RUN b");
+        assert_eq!(failure.log, ["one", "two", "20%", "last"]);
+        assert!(heard.lock().unwrap().contains(&"StepLog(\"two\")".to_owned()));
+    }
+}

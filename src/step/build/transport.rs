@@ -1,0 +1,158 @@
+//! One byte stream to BuildKit that speaks gRPC.
+//!
+//! | endpoint | how |
+//! |---|---|
+//! | buildkitd, `BUILDKIT_HOST` | HTTP/2 from the first byte |
+//! | Docker Engine 29 and later | the same, on the API socket |
+//! | older Docker Engines | `POST /grpc` with `Upgrade: h2c`, HTTP/2 after the `101` answer |
+//!
+//! An old engine answers HTTP/2 with HTTP/1.1 text, which fails at once, so trying is safe.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bollard_buildkit_proto::moby::buildkit::v1::ListWorkersRequest;
+use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tonic::transport::{Channel, Endpoint};
+
+use super::BuildError;
+use crate::step::engine::Address;
+
+/// What builds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Builder {
+    /// The BuildKit inside a Docker Engine.
+    Engine(Address),
+    /// A BuildKit daemon of its own.
+    BuildKit(Address),
+}
+
+/// BuildKit's control service.
+pub(super) type Control = ControlClient<Channel>;
+
+/// Status messages of large builds exceed tonic's 4 MiB.
+const MAX_MESSAGE: usize = 64 << 20;
+
+/// HTTP/2's 64 KiB windows would make the context transfer wait for the round trip.
+const STREAM_WINDOW: u32 = 8 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// Longest answer to an upgrade request that is read.
+const MAX_ANSWER: usize = 16 << 10;
+
+#[derive(Debug, Clone, Copy)]
+enum Opening {
+    Direct,
+    Upgrade,
+}
+
+/// Connects, in the newest way that the other side understands.
+pub(super) async fn connect(builder: &Builder) -> Result<Control, BuildError> {
+    let (address, openings): (_, &[Opening]) = match builder {
+        Builder::BuildKit(address) => (address, &[Opening::Direct]),
+        Builder::Engine(address) => (address, &[Opening::Direct, Opening::Upgrade]),
+    };
+    let mut last = None;
+    for opening in openings {
+        match try_connect(address.clone(), *opening).await {
+            Ok(control) => return Ok(control),
+            Err(error) => last = Some(error),
+        }
+    }
+    let source = last.unwrap_or_else(|| "there is no way to open it".into());
+    Err(BuildError::Unreachable { address: address.to_string(), source })
+}
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn try_connect(address: Address, opening: Opening) -> Result<Control, AnyError> {
+    let channel = Endpoint::from_static("http://buildkit")
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .connect_with_connector(tower::service_fn(move |_| {
+            let address = address.clone();
+            async move { open(&address, opening).await.map(TokioIo::new) }
+        }))
+        .await?;
+    let mut control =
+        ControlClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+    // A call that every BuildKit has: only its answer proves that gRPC is spoken.
+    control.list_workers(ListWorkersRequest::default()).await?;
+    Ok(control)
+}
+
+async fn open(address: &Address, opening: Opening) -> io::Result<Stream> {
+    let mut stream = match address {
+        Address::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
+        Address::Tcp(host) => {
+            let stream = TcpStream::connect(host).await?;
+            stream.set_nodelay(true)?;
+            Stream::Tcp(stream)
+        }
+    };
+    if let Opening::Upgrade = opening {
+        upgrade(&mut stream).await?;
+    }
+    Ok(stream)
+}
+
+async fn upgrade(stream: &mut Stream) -> io::Result<()> {
+    let request = "POST /grpc HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    stream.write_all(request.as_bytes()).await?;
+    // Byte by byte: the first HTTP/2 frame may follow the headers in the same packet.
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        if answer.len() == MAX_ANSWER {
+            return Err(io::Error::other("the answer to `POST /grpc` has no end"));
+        }
+        answer.push(stream.read_u8().await?);
+    }
+    let line = String::from_utf8_lossy(&answer);
+    let line = line.lines().next().unwrap_or_default();
+    if line.split(' ').nth(1) == Some("101") {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("`POST /grpc` was answered with `{line}`")))
+    }
+}
+
+enum Stream {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

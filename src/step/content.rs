@@ -1,0 +1,252 @@
+//! The local content store: an OCI layout that holds the images built on this machine.
+//!
+//! Blobs are named by digest and written once. `index.json` lists one manifest for each tag; a
+//! lock guards its change. Any OCI tool can read the folder.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use oci_spec::image::ImageManifest;
+use serde::{Deserialize, Serialize};
+
+use super::atomic::{self, Draft};
+use crate::model::digest::{Digest, Hasher};
+use crate::model::image::{Blob, Image, ImageError};
+use crate::model::name::{ImageTag, Platform};
+
+/// A folder with an OCI layout.
+#[derive(Debug, Clone)]
+pub struct ContentStore {
+    folder: PathBuf,
+}
+
+/// What went wrong in the content store.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentError {
+    /// The disk.
+    #[error("content store `{}`", .0.display())]
+    Io(PathBuf, #[source] io::Error),
+    /// A document in it is damaged.
+    #[error("content store `{}` is damaged: `{file}` cannot be read", .folder.display())]
+    Damaged {
+        /// The store.
+        folder: PathBuf,
+        /// The file in it.
+        file: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Nobody built it here.
+    #[error("there is no image `{0}` in the content store")]
+    Missing(ImageTag),
+    /// What is stored does not belong together.
+    #[error("image `{0}` in the content store is damaged")]
+    Image(ImageTag, #[source] ImageError),
+}
+
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// Manifests and configurations are small; a larger one is an error, not an allocation.
+const MAX_DOCUMENT: usize = 4 << 20;
+
+/// `index.json`, with one descriptor for each tag.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Index {
+    schema_version: u8,
+    media_type: String,
+    manifests: Vec<Descriptor>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor {
+    media_type: String,
+    digest: Digest,
+    size: u64,
+    annotations: BTreeMap<String, String>,
+}
+
+impl ContentStore {
+    /// Opens or creates a store.
+    pub fn open(folder: &Path) -> Result<Self, ContentError> {
+        let store = Self { folder: folder.to_owned() };
+        let create = || {
+            fs::create_dir_all(folder.join("blobs/sha256"))?;
+            if !folder.join("oci-layout").exists() {
+                atomic::write(&folder.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644)?;
+            }
+            Ok(())
+        };
+        create().map_err(|error| store.io(error))?;
+        Ok(store)
+    }
+
+    /// Whether a blob is here with its right size; its bytes are checked whenever they are read.
+    #[must_use]
+    pub fn has(&self, blob: &Blob) -> bool {
+        fs::metadata(self.path(&blob.digest)).is_ok_and(|data| data.is_file() && data.len() == blob.size)
+    }
+
+    /// Opens a blob for reading.
+    pub fn open_blob(&self, digest: &Digest) -> Result<File, ContentError> {
+        File::open(self.path(digest)).map_err(|error| self.io(error))
+    }
+
+    /// Takes a stream in under the digest that it turns out to have.
+    pub fn take(&self, stream: &mut dyn Read) -> Result<Blob, ContentError> {
+        let mut write = || {
+            let mut draft = Draft::beside(&self.path(&Digest::of(b"")))?;
+            let mut hasher = Hasher::default();
+            let mut buffer = vec![0; 1 << 18];
+            loop {
+                let read = stream.read(&mut buffer)?;
+                if read == 0 {
+                    break;
+                }
+                hasher.update(&buffer[..read]);
+                draft.file().write_all(&buffer[..read])?;
+            }
+            let size = hasher.size();
+            let blob = Blob { digest: hasher.finish(), size };
+            if !self.has(&blob) {
+                draft.keep(&self.path(&blob.digest), 0o644)?;
+            }
+            Ok(blob)
+        };
+        write().map_err(|error| self.io(error))
+    }
+
+    /// Lists an image under its tag, and stores its manifest.
+    pub fn list(&self, image: &Image) -> Result<(), ContentError> {
+        self.take(&mut image.manifest_bytes().as_slice())?;
+        let _lock = self.lock()?;
+        let mut index = self.index()?;
+        let tag = image.tag.to_string();
+        index.manifests.retain(|entry| entry.annotations.get(REF_NAME) != Some(&tag));
+        index.manifests.push(Descriptor {
+            media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+            digest: image.manifest.digest,
+            size: image.manifest.size,
+            annotations: BTreeMap::from([(REF_NAME.to_owned(), tag)]),
+        });
+        let bytes = serde_json::to_vec_pretty(&index).unwrap_or_default();
+        atomic::write(&self.folder.join("index.json"), &bytes, 0o644).map_err(|error| self.io(error))
+    }
+
+    /// The image of a tag, complete and consistent, with the bytes of its configuration.
+    pub fn image(&self, tag: &ImageTag, platform: &Platform) -> Result<(Image, Vec<u8>), ContentError> {
+        let index = self.index()?;
+        let name = tag.to_string();
+        let entry = index
+            .manifests
+            .iter()
+            .find(|entry| entry.annotations.get(REF_NAME) == Some(&name))
+            .ok_or_else(|| ContentError::Missing(tag.clone()))?;
+        let manifest = self.document(&entry.digest)?;
+        let manifest = ImageManifest::from_reader(manifest.as_slice()).map_err(|e| self.damaged("manifest", e))?;
+        let blob = |descriptor: &oci_spec::image::Descriptor| {
+            let digest: Digest =
+                descriptor.digest().to_string().parse().map_err(|e| self.damaged("manifest", e))?;
+            Ok(Blob { digest, size: descriptor.size() })
+        };
+        let layers = manifest.layers().iter().map(blob).collect::<Result<Vec<_>, ContentError>>()?;
+        let config = self.document(&blob(manifest.config())?.digest)?;
+        if !layers.iter().all(|layer| self.has(layer)) {
+            return Err(ContentError::Missing(tag.clone()));
+        }
+        let image = Image::new(tag.clone(), platform.clone(), &config, layers)
+            .map_err(|error| ContentError::Image(tag.clone(), error))?;
+        Ok((image, config))
+    }
+
+    fn document(&self, digest: &Digest) -> Result<Vec<u8>, ContentError> {
+        let bytes = atomic::read_bounded(&self.path(digest), MAX_DOCUMENT).map_err(|error| self.io(error))?;
+        if Digest::of(&bytes) == *digest {
+            Ok(bytes)
+        } else {
+            Err(self.damaged(&digest.to_string(), "its bytes have another digest"))
+        }
+    }
+
+    fn index(&self) -> Result<Index, ContentError> {
+        match atomic::read_bounded(&self.folder.join("index.json"), MAX_DOCUMENT) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| self.damaged("index.json", error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Index {
+                schema_version: 2,
+                media_type: "application/vnd.oci.image.index.v1+json".to_owned(),
+                manifests: Vec::new(),
+            }),
+            Err(error) => Err(self.io(error)),
+        }
+    }
+
+    fn lock(&self) -> Result<File, ContentError> {
+        let lock = || {
+            let file = File::create(self.folder.join(".lock"))?;
+            file.lock()?;
+            Ok(file)
+        };
+        lock().map_err(|error| self.io(error))
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.folder.join("blobs/sha256").join(digest.hex())
+    }
+
+    fn io(&self, error: io::Error) -> ContentError {
+        ContentError::Io(self.folder.clone(), error)
+    }
+
+    fn damaged(
+        &self,
+        file: &str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> ContentError {
+        ContentError::Damaged { folder: self.folder.clone(), file: file.to_owned(), source: source.into() }
+    }
+}
+
+/// Reading an index written by others is not needed yet, but ours must be one that others read.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oci_spec::image::ImageIndex;
+
+    use crate::model::image;
+
+    #[test]
+    fn an_image_comes_back_as_it_was_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ContentStore::open(folder.path()).unwrap();
+        let (image, config) = image::tests::sample();
+        for bytes in [&config[..], b"one", b"two"] {
+            store.take(&mut &bytes[..]).unwrap();
+        }
+        store.list(&image).unwrap();
+        store.list(&image).unwrap();
+        assert_eq!(store.image(&image.tag, &image.platform).unwrap(), (image, config));
+        let index = ImageIndex::from_file(folder.path().join("index.json")).unwrap();
+        assert_eq!(index.manifests().len(), 1);
+    }
+
+    #[test]
+    fn a_changed_blob_is_damage_and_a_lost_one_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ContentStore::open(folder.path()).unwrap();
+        let (image, config) = image::tests::sample();
+        for bytes in [&config[..], b"one", b"two"] {
+            store.take(&mut &bytes[..]).unwrap();
+        }
+        store.list(&image).unwrap();
+        let mut changed = config.clone();
+        changed[0] ^= 1;
+        fs::write(store.path(&image.config.digest), changed).unwrap();
+        assert!(matches!(store.image(&image.tag, &image.platform), Err(ContentError::Damaged { .. })));
+        fs::write(store.path(&image.config.digest), config).unwrap();
+        fs::remove_file(store.path(&image.layers[1].digest)).unwrap();
+        assert!(matches!(store.image(&image.tag, &image.platform), Err(ContentError::Missing(_))));
+    }
+}

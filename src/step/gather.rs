@@ -1,0 +1,144 @@
+//! Collects the files that a plan reads into the tree that BuildKit will see.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::model::context::{Entry, File, Source, Tree};
+use crate::model::digest::Hasher;
+use crate::model::ignore::{BadRule, Ignore};
+use crate::model::name::TierName;
+use crate::model::plan::Plan;
+
+/// Why the context cannot be collected.
+#[derive(Debug, thiserror::Error)]
+pub enum GatherError {
+    /// The disk.
+    #[error("cannot read `{}` for the build", .0.display())]
+    Io(PathBuf, #[source] io::Error),
+    /// A broken `.dockerignore`.
+    #[error("`{}`", .0.display())]
+    Ignore(PathBuf, #[source] BadRule),
+    /// A package step without its lock.
+    #[error("the lock file `{lock}` is not in the context of tier `{tier}`")]
+    NoLock {
+        /// Which tier.
+        tier: String,
+        /// Path in its context.
+        lock: String,
+    },
+    /// A name that is no text.
+    #[error("the name of `{}` is not UTF-8", .0.display())]
+    Name(PathBuf),
+    /// A socket, a device, a pipe.
+    #[error("`{}` is neither a file, a folder nor a link", .0.display())]
+    Kind(PathBuf),
+}
+
+/// Collects contexts below `recipes`, root filesystems and generated files.
+pub fn context(
+    plan: &Plan,
+    recipes: &Path,
+    rootfs: &BTreeMap<String, PathBuf>,
+) -> Result<Tree, GatherError> {
+    let mut tree = Tree::default();
+    for (tier, folder) in &plan.contexts {
+        walk(&mut tree, tier, &recipes.join(folder))?;
+    }
+    if let Some(path) = plan.locks.iter().find(|path| !matches!(tree.get(path), Some(Entry::File(_)))) {
+        let (tier, lock) = path.split_once('/').unwrap_or_default();
+        return Err(GatherError::NoLock { tier: tier.to_owned(), lock: lock.to_owned() });
+    }
+    for (path, file) in &plan.generated {
+        tree.insert(path, Entry::File(file.clone()));
+    }
+    for (path, tar) in rootfs {
+        tree.insert(path, file(tar)?);
+    }
+    Ok(tree)
+}
+
+fn walk(tree: &mut Tree, tier: &TierName, root: &Path) -> Result<(), GatherError> {
+    let ignore = ignore(root)?;
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        let here = root.join(&folder);
+        let io = |error| GatherError::Io(here.clone(), error);
+        for entry in fs::read_dir(&here).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let relative = folder.join(entry.file_name());
+            let Some(name) = relative.to_str() else { return Err(GatherError::Name(entry.path())) };
+            let excluded = ignore.excludes(name);
+            let kind = entry.file_type().map_err(io)?;
+            if kind.is_dir() && !(excluded && ignore.prunes()) {
+                folders.push(relative.clone());
+            }
+            if excluded {
+                continue;
+            }
+            let found = if kind.is_dir() {
+                Entry::Directory
+            } else if kind.is_symlink() {
+                let target = fs::read_link(entry.path()).map_err(io)?;
+                Entry::Link(target.to_str().ok_or_else(|| GatherError::Name(entry.path()))?.to_owned())
+            } else if kind.is_file() {
+                file(&entry.path())?
+            } else {
+                return Err(GatherError::Kind(entry.path()));
+            };
+            tree.insert(&format!("{tier}/{name}"), found);
+        }
+    }
+    Ok(())
+}
+
+fn ignore(root: &Path) -> Result<Ignore, GatherError> {
+    let path = root.join(".dockerignore");
+    match fs::read_to_string(&path) {
+        Ok(text) => Ignore::parse(&text).map_err(|rule| GatherError::Ignore(path, rule)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Ignore::default()),
+        Err(error) => Err(GatherError::Io(path, error)),
+    }
+}
+
+/// Hashes a file: its digest is what tells BuildKit that it changed.
+fn file(path: &Path) -> Result<Entry, GatherError> {
+    let read = || {
+        let mut input = fs::File::open(path)?;
+        let mut hasher = Hasher::default();
+        let mut buffer = vec![0; 1 << 18];
+        loop {
+            match io::Read::read(&mut input, &mut buffer)? {
+                0 => break,
+                read => hasher.update(&buffer[..read]),
+            }
+        }
+        let executable = input.metadata()?.permissions().mode() & 0o100 != 0;
+        let size = hasher.size();
+        let source = Source::Disk(path.to_owned());
+        Ok(Entry::File(File { source, size, digest: hasher.finish(), executable }))
+    };
+    read().map_err(|error| GatherError::Io(path.to_owned(), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dockerignore_rules_apply_and_exceptions_come_back() {
+        let root = tempfile::tempdir().unwrap();
+        for path in ["keep/a", "drop/b", "drop/keep/c", ".dockerignore"] {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "drop\n!drop/keep\n").unwrap();
+        }
+        let mut tree = Tree::default();
+        walk(&mut tree, &"t".parse().unwrap(), root.path()).unwrap();
+        let paths: Vec<String> = tree.iter().map(|(path, _)| path).collect();
+        let expected = ["t", "t/.dockerignore", "t/drop", "t/drop/keep", "t/drop/keep/c", "t/keep", "t/keep/a"];
+        assert_eq!(paths, expected);
+    }
+}

@@ -1,0 +1,187 @@
+//! Loads a checked archive into a Docker Engine, and asks the engine what it has now.
+//!
+//! `docker load` ending well proves nothing: an engine skips layers that it believes to have, and
+//! re-tags names. So the image is read back, and a container is made from it and removed.
+
+use std::io::{self, Read};
+
+use bollard::body_try_stream;
+use bollard::errors::Error as ApiError;
+use bollard::models::{ContainerCreateBody, HostConfig, ImageInspect};
+use bollard::query_parameters::{ImportImageOptions, RemoveContainerOptions};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::check::Checked;
+use super::engine::{Engine, EngineError};
+use super::progress::{Event, Hear};
+use crate::model::digest::Hasher;
+use crate::model::image::{Blob, Image};
+
+/// Whether another image may lose its tag to the one that is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retag {
+    /// No: the load is refused.
+    Refuse,
+    /// Yes.
+    Allow,
+}
+
+/// Why an image is not loaded, or not the one that was signed.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The tag belongs to another image.
+    #[error("the engine already has another image named `{tag}`")]
+    Taken {
+        /// The tag.
+        tag: String,
+        /// The image that has it.
+        id: String,
+    },
+    /// The archive on disk.
+    #[error("the archive cannot be read again")]
+    Io(#[source] io::Error),
+    /// What the engine has is not what was signed.
+    #[error("the engine's `{tag}` is not the signed image: {what} is `{found}`, not `{expected}`")]
+    Differs {
+        /// The tag.
+        tag: String,
+        /// What differs.
+        what: &'static str,
+        /// What was signed.
+        expected: String,
+        /// What the engine says.
+        found: String,
+    },
+}
+
+/// What the engine has, as it says itself.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The engine's identifier of the image.
+    pub id: String,
+    /// A container was made from it and removed.
+    pub container: String,
+}
+
+/// Pieces that wait between unpacking and the engine.
+const QUEUE: usize = 8;
+const PIECE: usize = 1 << 18;
+
+/// Loads the image, unless the engine has it already.
+pub async fn load(engine: &Engine, checked: &Checked, retag: Retag, hear: Hear<'_>) -> Result<(), LoadError> {
+    let image = &checked.archive().image;
+    let tag = image.tag.to_string();
+    match inspect(engine, &tag).await? {
+        Some(found) if compare(image, &found).is_ok() => return Ok(()),
+        Some(found) if retag == Retag::Refuse => {
+            return Err(LoadError::Taken { tag, id: found.id.unwrap_or_default() });
+        }
+        _ => {}
+    }
+    hear(Event::Doing(&format!("loading `{tag}` into Docker {}", engine.version)));
+    let tar = checked.open_tar().map_err(LoadError::Io)?;
+    let (send, pieces) = mpsc::channel(QUEUE);
+    let expected = checked.tar();
+    let sender = tokio::task::spawn_blocking(move || send_tar(tar, expected, &send));
+    let body = body_try_stream(ReceiverStream::new(pieces));
+    let mut answers = Box::pin(engine.docker.import_image(ImportImageOptions::default(), body, None));
+    while let Some(answer) = answers.next().await {
+        answer.map_err(Engine::refused(format!("load `{tag}`")))?;
+    }
+    match sender.await {
+        Ok(sent) => sent.map_err(LoadError::Io),
+        Err(error) => Err(LoadError::Io(io::Error::other(error))),
+    }
+}
+
+/// Sends the tar. The last piece is held back until the digest is the one that was checked, so a
+/// file that changed in between never becomes a complete image.
+fn send_tar(mut tar: impl Read, expected: Blob, to: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
+    let gone = || io::Error::other("the engine stopped reading");
+    let mut hasher = Hasher::default();
+    let mut held = Bytes::new();
+    loop {
+        let mut piece = Vec::with_capacity(PIECE);
+        tar.by_ref().take(PIECE as u64).read_to_end(&mut piece)?;
+        if piece.is_empty() {
+            break;
+        }
+        hasher.update(&piece);
+        if !held.is_empty() {
+            to.blocking_send(Ok(held)).map_err(|_| gone())?;
+        }
+        held = piece.into();
+    }
+    let size = hasher.size();
+    if (Blob { digest: hasher.finish(), size }) != expected {
+        let changed = || io::Error::other("the archive changed after it was checked");
+        let _ = to.blocking_send(Err(changed()));
+        return Err(changed());
+    }
+    to.blocking_send(Ok(held)).map_err(|_| gone())
+}
+
+/// Reads back what the engine has under the tag, compares it with what was signed, and makes and
+/// removes a container.
+pub async fn prove(engine: &Engine, image: &Image) -> Result<Loaded, LoadError> {
+    let tag = image.tag.to_string();
+    let found = inspect(engine, &tag).await?.unwrap_or_default();
+    compare(image, &found)?;
+    let id = found.id.unwrap_or_default();
+    let body = ContainerCreateBody {
+        // By identifier: the tag could move between the comparison and this line.
+        image: Some(id.clone()),
+        // An image without services has no command of its own; nothing is started.
+        cmd: Some(vec!["true".to_owned()]),
+        host_config: Some(HostConfig { network_mode: Some("none".to_owned()), ..HostConfig::default() }),
+        ..ContainerCreateBody::default()
+    };
+    let created = engine.docker.create_container(None, body).await;
+    let container = created.map_err(Engine::refused(format!("create a container from `{tag}`")))?.id;
+    let options = RemoveContainerOptions { force: true, v: true, ..RemoveContainerOptions::default() };
+    let removed = engine.docker.remove_container(&container, Some(options)).await;
+    removed.map_err(Engine::refused(format!("remove container `{container}`")))?;
+    Ok(Loaded { id, container })
+}
+
+async fn inspect(engine: &Engine, tag: &str) -> Result<Option<ImageInspect>, EngineError> {
+    match engine.docker.inspect_image(tag).await {
+        Ok(found) => Ok(Some(found)),
+        Err(ApiError::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+        Err(source) => Err(Engine::refused(format!("describe `{tag}`"))(source)),
+    }
+}
+
+/// The classic store names an image by its configuration, the containerd store by its manifest.
+fn compare(image: &Image, found: &ImageInspect) -> Result<(), LoadError> {
+    let differs = |what, expected: String, found: String| LoadError::Differs {
+        tag: image.tag.to_string(),
+        what,
+        expected,
+        found,
+    };
+    let id = found.id.clone().unwrap_or_default();
+    if id != image.config.digest.to_string() && id != image.manifest.digest.to_string() {
+        return Err(differs("image ID", image.config.digest.to_string(), id));
+    }
+    let layers: Vec<String> = image.layers.iter().map(|layer| layer.digest.to_string()).collect();
+    let theirs = found.root_fs.as_ref().and_then(|fs| fs.layers.clone()).unwrap_or_default();
+    if layers != theirs {
+        return Err(differs("list of layers", layers.join(" "), theirs.join(" ")));
+    }
+    let platform = format!(
+        "{}/{}",
+        found.os.as_deref().unwrap_or_default(),
+        found.architecture.as_deref().unwrap_or_default()
+    );
+    if platform != image.platform.to_string() {
+        return Err(differs("platform", image.platform.to_string(), platform));
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! What steps tell while they work. The command line draws it; the library never prints.
+
+/// Something happened.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// A part of the work begins, in words for a person.
+    Doing(&'a str),
+    /// Bytes of the current part: so many of so many.
+    Bytes {
+        /// Done so far; never falls while `total` stays.
+        done: u64,
+        /// Of how many.
+        total: u64,
+    },
+    /// A build step began.
+    StepStarted(&'a str),
+    /// A build step printed a line.
+    StepLog(&'a str),
+    /// A build step ended well.
+    StepDone {
+        /// Its name.
+        name: &'a str,
+        /// Taken from the cache, nothing was run.
+        cached: bool,
+        /// How long it took, as the engine measured it.
+        seconds: f64,
+    },
+    /// Worth knowing; the work goes on.
+    Warning(&'a str),
+}
+
+/// Whoever listens.
+pub type Hear<'a> = &'a (dyn Fn(Event<'_>) + Send + Sync);
+
+/// Passes bytes through and tells how many.
+pub struct Counted<'a, T> {
+    inner: T,
+    hear: Hear<'a>,
+    done: u64,
+    told: u64,
+    total: u64,
+}
+
+/// Often enough to look smooth, seldom enough to cost nothing.
+const TELL_EVERY: u64 = 4 << 20;
+
+impl<'a, T> Counted<'a, T> {
+    /// `total` is what `done` will reach.
+    pub fn new(inner: T, total: u64, hear: Hear<'a>) -> Self {
+        Self::resumed(inner, 0, total, hear)
+    }
+
+    /// `done` bytes have passed before.
+    pub fn resumed(inner: T, done: u64, total: u64, hear: Hear<'a>) -> Self {
+        hear(Event::Bytes { done, total });
+        Self { inner, hear, done, told: done, total }
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.done += bytes as u64;
+        if self.done - self.told >= TELL_EVERY || self.done == self.total {
+            self.told = self.done;
+            (self.hear)(Event::Bytes { done: self.done, total: self.total });
+        }
+    }
+}
+
+impl<T: std::io::Read> std::io::Read for Counted<'_, T> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.count(read);
+        Ok(read)
+    }
+}

@@ -1,0 +1,110 @@
+//! Puts a release into a store, and moves the pointer to it.
+//!
+//! The order is what makes a release appear all at once: archives, sums, release, and the channel
+//! last. Everything but the channel never changes, so a killed publication is run again and finds
+//! what it did before.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::atomic;
+use super::progress::{Counted, Event, Hear};
+use super::store::{Key, Store, StoreError};
+use crate::model::channel::Channel;
+use crate::model::image::Blob;
+use crate::model::key::PublicKey;
+use crate::model::release::{self, Release};
+use crate::model::seal::{MAX_BYTES, Sealed, Verified};
+use crate::model::sums;
+
+/// Why a release is not in the store.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// The file to publish.
+    #[error("cannot read `{}`", .0.display())]
+    Io(PathBuf, #[source] io::Error),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The small files of a release, as they are shipped.
+pub struct Papers {
+    /// The sealed release.
+    pub release: Sealed<Release>,
+    /// `SHA256SUMS`.
+    pub sums: String,
+    /// Its detached signature.
+    pub signature: String,
+}
+
+impl Papers {
+    /// Each file with its name. The release comes first: a run that was killed finds it, and with
+    /// it what it was about to publish.
+    pub fn files(&self) -> [(&'static str, &[u8]); 3] {
+        [
+            (release::FILE_NAME, self.release.bytes()),
+            (sums::FILE_NAME, self.sums.as_bytes()),
+            (sums::SIGNATURE_NAME, self.signature.as_bytes()),
+        ]
+    }
+}
+
+/// Puts the archives of a release, found in `folder`.
+pub fn archives(
+    store: &Store,
+    release: &Verified<Release>,
+    folder: &Path,
+    hear: Hear<'_>,
+) -> Result<(), UploadError> {
+    for archive in &release.archives {
+        let path = folder.join(&archive.file);
+        hear(Event::Doing(&format!("publishing `{}`", archive.file)));
+        let file = File::open(&path).map_err(|error| UploadError::Io(path, error))?;
+        let blob = Blob { digest: archive.digest, size: archive.size };
+        let mut counted = Counted::new(file, archive.size, hear);
+        store.put(&Key::file(&release.project, &release.version, &archive.file), &blob, &mut counted)?;
+    }
+    Ok(())
+}
+
+/// Puts the small files of a release.
+pub fn papers(
+    store: &Store,
+    release: &Release,
+    papers: &Papers,
+    key: &PublicKey,
+) -> Result<(), UploadError> {
+    for (name, bytes) in papers.files() {
+        let place = Key::file(&release.project, &release.version, name);
+        // ECDSA never signs the same way twice: after an interrupted run, the signature that is
+        // there counts if it is good.
+        let good = |found: Vec<u8>| sums::is_signed(&papers.sums, &found, key);
+        if name == sums::SIGNATURE_NAME && store.get(&place, MAX_BYTES).is_ok_and(good) {
+            continue;
+        }
+        store.put(&place, &Blob::of(bytes), &mut &bytes[..])?;
+    }
+    Ok(())
+}
+
+/// Writes the small files of a release beside its archives.
+pub fn beside(folder: &Path, papers: &Papers) -> Result<(), UploadError> {
+    for (name, bytes) in papers.files() {
+        let path = folder.join(name);
+        atomic::write(&path, bytes, 0o644).map_err(|error| UploadError::Io(path, error))?;
+    }
+    Ok(())
+}
+
+/// Moves the pointer, if it still is what was read before.
+pub fn channel(
+    store: &Store,
+    channel: &Verified<Channel>,
+    sealed: &Sealed<Channel>,
+    before: Option<&Sealed<Channel>>,
+) -> Result<(), UploadError> {
+    let key = Key::channel(&channel.project, &channel.channel);
+    Ok(store.replace(&key, before.map(Sealed::bytes), sealed.bytes())?)
+}
