@@ -1,1 +1,78 @@
-fn main() {}
+//! `imgforge`: from a recipe to a verified running node.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use cli::Context;
+use cli::report::Failure;
+use cli::screen::Screen;
+
+/// From a recipe to a verified running node.
+///
+/// Release engineers build, sign and publish images as plain files; operators fetch them, verify
+/// every byte against a pinned key, and load them into Docker.
+#[derive(Parser)]
+#[command(name = "imgforge", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+struct Arguments {
+    #[command(flatten)]
+    global: cli::Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Release engineers:  imgforge keys generate
+                    imgforge build oracle
+                    imgforge release oracle --version 1.0.0
+Operators:          imgforge trust add noderr --key cosign.pub --from /media/usb
+                    imgforge fetch --verify oracle
+
+Exit codes are documented in docs/exit-codes.md.";
+
+#[derive(Subcommand)]
+enum Command {
+    Recipe(cli::recipe::Args),
+    Build(cli::build::Args),
+    Export(cli::export::Args),
+    Keys(cli::keys::Args),
+    Sign(cli::sign::Args),
+    Verify(cli::verify::Args),
+    Release(cli::release::Args),
+    Fetch(cli::fetch::Args),
+    Trust(cli::trust::Args),
+    Completions(cli::completions::Args),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Arguments { global, command } = Arguments::parse();
+    let screen = Screen::new(&global);
+    let outcome = tokio::select! {
+        outcome = run(command, &screen) => outcome,
+        // Dropping the work cancels it: BuildKit stops building, drafts of files disappear.
+        _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => screen.fail(&failure),
+    }
+}
+
+async fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
+    let context = Context::new(screen)?;
+    match command {
+        Command::Recipe(args) => args.run(&context),
+        Command::Build(args) => args.run(&context).await,
+        Command::Export(args) => args.run(&context),
+        Command::Keys(args) => args.run(&context),
+        Command::Sign(args) => args.run(&context),
+        Command::Verify(args) => args.run(&context),
+        Command::Release(args) => args.run(&context).await,
+        Command::Fetch(args) => args.run(&context).await,
+        Command::Trust(args) => args.run(&context),
+        Command::Completions(args) => args.run(&context),
+    }
+}

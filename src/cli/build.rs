@@ -1,0 +1,51 @@
+//! `imgforge build`
+
+use imgforge::flow;
+use imgforge::model::name::TierName;
+use serde_json::json;
+
+use super::Context;
+use super::report::Failure;
+use super::workshop::{BuildArgs, PlanArgs, RecipeArgs};
+
+/// Build images from recipes, through BuildKit
+///
+/// Uses the BuildKit at `BUILDKIT_HOST`, else the one inside the Docker Engine at `DOCKER_HOST` (by
+/// default `unix:///var/run/docker.sock`). The image lands in the local content store; `imgforge
+/// export` makes a file of it.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Which images
+    #[arg(required = true, value_name = "TIER")]
+    tiers: Vec<TierName>,
+    #[command(flatten)]
+    recipes: RecipeArgs,
+    #[command(flatten)]
+    plan: PlanArgs,
+    #[command(flatten)]
+    build: BuildArgs,
+}
+
+impl Args {
+    pub(crate) async fn run(self, context: &Context<'_>) -> Result<(), Failure> {
+        let mut workshop = self.recipes.workshop(context)?;
+        self.build.equip(&mut workshop, context);
+        let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
+        let mut words = String::new();
+        let mut images = Vec::new();
+        for tier in &self.tiers {
+            let image = flow::build::build(&workshop, tier, &self.plan.ask(), &hear).await?;
+            let size: u64 = image.layers.iter().map(|layer| layer.size).sum();
+            words += &format!(
+                "built {}  {}  {} layers, {}\n",
+                image.tag,
+                image.config.digest,
+                image.layers.len(),
+                indicatif::DecimalBytes(size)
+            );
+            images.push(json!({"tier": tier, "image": image}));
+        }
+        context.screen.result(&words, &json!({"images": images}));
+        Ok(())
+    }
+}

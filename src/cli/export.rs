@@ -1,0 +1,56 @@
+//! `imgforge export`
+
+use std::path::PathBuf;
+
+use imgforge::flow;
+use imgforge::model::name::TierName;
+use serde_json::json;
+
+use super::Context;
+use super::report::Failure;
+use super::workshop::{PlanArgs, RecipeArgs};
+
+/// Write built images as plain .tar.gz files that any `docker load` reads
+///
+/// The same image always gives the same bytes.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Which images; build them first
+    #[arg(required = true, value_name = "TIER")]
+    tiers: Vec<TierName>,
+    /// Folder to write to
+    #[arg(long, short, value_name = "DIR", default_value = "dist")]
+    output: PathBuf,
+    #[command(flatten)]
+    recipes: RecipeArgs,
+    #[command(flatten)]
+    plan: PlanArgs,
+}
+
+impl Args {
+    pub(crate) fn run(self, context: &Context<'_>) -> Result<(), Failure> {
+        let workshop = self.recipes.workshop(context)?;
+        let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
+        let mut words = String::new();
+        let mut archives = Vec::new();
+        for tier in &self.tiers {
+            let exported =
+                flow::export::export(&workshop, tier, &self.plan.ask(), &self.output, threads(), &hear)?;
+            let archive = &exported.archive;
+            words += &format!(
+                "{}  {}  {}\n",
+                exported.path.display(),
+                indicatif::DecimalBytes(archive.size),
+                archive.digest
+            );
+            archives.push(json!({"path": exported.path, "archive": archive}));
+        }
+        context.screen.result(&words, &json!({"archives": archives}));
+        Ok(())
+    }
+}
+
+/// Threads that compress: one for each core.
+pub(crate) fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
+}

@@ -1,0 +1,141 @@
+//! `imgforge fetch`
+
+use std::str::FromStr;
+
+use imgforge::flow;
+use imgforge::flow::fetch::{Order, Proof, Which};
+use imgforge::model::key::TrustedKeys;
+use imgforge::model::name::{ChannelName, Platform, ProjectName, TierName, Version};
+use imgforge::step::load::Retag;
+use imgforge::step::pin::Pin;
+use imgforge::step::store::Store;
+use imgforge::step::{keyring, pin};
+use serde_json::json;
+
+use super::Context;
+use super::report::Failure;
+use super::verify::TrustArgs;
+
+/// Download an image, verify every byte, and load it into Docker
+///
+/// Signatures and bytes are always verified, before Docker sees anything. With --verify the engine
+/// is asked afterwards what it has: image ID, layers and platform must be the signed ones, and a
+/// container is created from the image and removed. Nothing is started.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Which image: TIER, TIER@VERSION or PROJECT/TIER
+    #[arg(value_name = "[PROJECT/]TIER[@VERSION]")]
+    image: Wanted,
+    /// Also prove that what Docker has is what was signed
+    #[arg(long)]
+    verify: bool,
+    /// The channel to follow
+    #[arg(long, value_name = "NAME", default_value = "stable")]
+    channel: ChannelName,
+    /// Where releases live [default: where the pinned project says]
+    #[arg(long, value_name = "STORE")]
+    from: Option<Store>,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// Platform of the image [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<Platform>,
+    /// Let the image take its tag from another one
+    #[arg(long)]
+    replace_tag: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Wanted {
+    project: Option<ProjectName>,
+    tier: TierName,
+    version: Option<Version>,
+}
+
+impl FromStr for Wanted {
+    type Err = imgforge::model::name::BadName;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (image, version) = text.split_once('@').map_or((text, None), |(image, version)| (image, Some(version)));
+        let (project, tier) = image.split_once('/').map_or((None, image), |(project, tier)| (Some(project), tier));
+        Ok(Self {
+            project: project.map(str::parse).transpose()?,
+            tier: tier.parse()?,
+            version: version.map(str::parse).transpose()?,
+        })
+    }
+}
+
+impl Args {
+    pub(crate) async fn run(self, context: &Context<'_>) -> Result<(), Failure> {
+        let pin = self.pin(context)?;
+        let order = Order {
+            project: pin.project,
+            tier: self.image.tier,
+            platform: self.platform.map_or_else(this_platform, Ok)?,
+            which: self.image.version.map_or(Which::Channel(self.channel), Which::Pinned),
+            store: self.from.unwrap_or(pin.store),
+            keys: TrustedKeys::from(pin.key),
+            cache: context.config.cache.join("archives"),
+            state: context.config.state.clone(),
+            engine: context.config.engine.clone(),
+            retag: if self.replace_tag { Retag::Allow } else { Retag::Refuse },
+            proof: if self.verify { Proof::Proven } else { Proof::Loaded },
+            now: context.config.now,
+        };
+        let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
+        let fetched = flow::fetch::fetch(&order, &hear).await?;
+        let (release, archive) = (&fetched.release, &fetched.archive);
+        let mut words = match &fetched.channel {
+            Some(channel) => format!(
+                "channel    {} points to {} (sequence {}, expires {})\n",
+                channel.channel, channel.version, channel.sequence, channel.expires
+            ),
+            None => String::new(),
+        };
+        words += &format!("release    {} {}, sealed by key {}\n", release.project, release.version, release.signer());
+        words += &format!("archive    {}  every byte matches\n", fetched.path.display());
+        words += &match &fetched.loaded {
+            Some(loaded) => format!(
+                "image      {}  {}\nproof      Docker has this image: ID, {} layers and platform are the signed ones;\n           a container was created from it and removed\n",
+                archive.image.tag, loaded.id, archive.image.layers.len()
+            ),
+            None => format!("image      {}  loaded; `--verify` would also ask Docker what it has\n", archive.image.tag),
+        };
+        words += "integrity  OK\n";
+        words += if fetched.channel.is_some() { "freshness  OK\n" } else { "freshness  not asked: a pinned version\n" };
+        context.screen.result(&words, &json!({
+            "project": release.project, "version": release.version, "tier": archive.tier,
+            "signer": release.signer(), "channel": fetched.channel.as_ref().map(|channel| json!(**channel)),
+            "file": fetched.path, "archive": **archive, "integrity": "ok",
+            "freshness": if fetched.channel.is_some() { "ok" } else { "unknown" },
+            "loaded": fetched.loaded.as_ref().map(|loaded| json!({"id": loaded.id})),
+        }));
+        Ok(())
+    }
+
+    /// The pinned project, or the one that `--key` and `--from` describe for this one fetch.
+    fn pin(&self, context: &Context<'_>) -> Result<Pin, Failure> {
+        match (&self.trust.key, &self.from, &self.image.project) {
+            (Some(key), Some(store), Some(project)) => {
+                Ok(Pin { project: project.clone(), key: keyring::public_file(key)?, store: store.clone() })
+            }
+            (Some(_), _, _) => Err(Failure::usage(
+                "`--key` needs to know the project and the store",
+                "write `imgforge fetch --verify PROJECT/TIER --key cosign.pub --from STORE`",
+            )),
+            (None, _, Some(project)) => Ok(pin::get(&context.config.config, project)?),
+            (None, _, None) => Ok(pin::only(&context.config.config)?),
+        }
+    }
+}
+
+fn this_platform() -> Result<Platform, Failure> {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    format!("linux/{architecture}")
+        .parse()
+        .map_err(|error| Failure::usage(error, "name a platform with `--platform linux/amd64`"))
+}

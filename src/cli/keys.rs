@@ -1,0 +1,103 @@
+//! `imgforge keys`
+
+use std::path::PathBuf;
+
+use imgforge::model::key::PublicKey;
+use imgforge::step::keyring;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::Context;
+use super::password::{PasswordArgs, Purpose};
+use super::report::Failure;
+
+/// Make and import signing keys, in cosign's format
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where a key pair goes.
+#[derive(clap::Args)]
+struct Place {
+    /// Folder for the key pair
+    #[arg(long, value_name = "DIR", default_value = "keys")]
+    output: PathBuf,
+    /// Name of the two files: NAME.key and NAME.pub
+    #[arg(long, value_name = "NAME", default_value = "cosign")]
+    name: String,
+    #[command(flatten)]
+    password: PasswordArgs,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Make an ECDSA P-256 key pair; the private half is encrypted with a password
+    Generate {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Take over a private key: PKCS#8 or RSA PEM, or one that cosign encrypted
+    Import {
+        /// The private key
+        #[arg(value_name = "FILE")]
+        source: PathBuf,
+        /// Password of an encrypted source, in a file [default: the new key's password]
+        #[arg(long, value_name = "FILE")]
+        source_password_file: Option<PathBuf>,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Print the public key of a private key
+    Public {
+        /// The private key
+        #[arg(value_name = "FILE", default_value = "keys/cosign.key")]
+        key: PathBuf,
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+}
+
+impl Args {
+    pub(crate) fn run(self, context: &Context<'_>) -> Result<(), Failure> {
+        match self.command {
+            Command::Generate { place } => {
+                let password = place.password.read(context, Purpose::Choose)?;
+                let public = keyring::generate(&place.output, &place.name, password.as_bytes())?;
+                show(context, &place, &public);
+            }
+            Command::Import { source, source_password_file, place } => {
+                let password = place.password.read(context, Purpose::Choose)?;
+                let old = match source_password_file {
+                    Some(file) => {
+                        let text = std::fs::read_to_string(&file).map_err(|error| Failure::file(&file, &error))?;
+                        Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned())
+                    }
+                    None => password.clone(),
+                };
+                let public =
+                    keyring::import(&source, old.as_bytes(), &place.output, &place.name, password.as_bytes())?;
+                show(context, &place, &public);
+            }
+            Command::Public { key, password } => {
+                let password = password.read(context, Purpose::Open)?;
+                context.screen.text(&keyring::open(&key, password.as_bytes())?.public().to_pem());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn show(context: &Context<'_>, place: &Place, public: &PublicKey) {
+    let (private_file, public_file) = keyring::files(&place.output, &place.name);
+    let words = format!(
+        "private key  {}  keep it secret and backed up\npublic key   {}  give it to operators\nfingerprint  {}",
+        private_file.display(),
+        public_file.display(),
+        public.fingerprint()
+    );
+    let object =
+        json!({"privateKey": private_file, "publicKey": public_file, "fingerprint": public.fingerprint()});
+    context.screen.result(&words, &object);
+}

@@ -1,0 +1,47 @@
+//! How people ask: a file for each subcommand, and three for all of them.
+//!
+//! [`config`] is the only reader of the environment and the clock, [`report`] the only place where
+//! errors become prose, [`screen`] the only place that prints.
+
+pub(crate) mod build;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod export;
+pub(crate) mod fetch;
+pub(crate) mod keys;
+pub(crate) mod password;
+pub(crate) mod recipe;
+pub(crate) mod release;
+pub(crate) mod report;
+pub(crate) mod screen;
+pub(crate) mod sign;
+pub(crate) mod trust;
+pub(crate) mod verify;
+pub(crate) mod workshop;
+
+use config::Config;
+use report::Failure;
+use screen::Screen;
+
+/// Options of every command.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Global {
+    /// Print one JSON object to stdout instead of words
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print nothing but results and errors
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+/// What a command works with.
+pub(crate) struct Context<'a> {
+    pub(crate) config: Config,
+    pub(crate) screen: &'a Screen,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(screen: &'a Screen) -> Result<Self, Failure> {
+        Ok(Self { config: Config::read()?, screen })
+    }
+}

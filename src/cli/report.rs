@@ -1,0 +1,276 @@
+//! The only place where errors become prose: message, causes, hint, exit code.
+//!
+//! Exit codes are a promise to scripts; `docs/exit-codes.md` says the same and a test compares.
+
+use std::error::Error as _;
+use std::fmt;
+use std::path::Path;
+
+use imgforge::flow::Error;
+use imgforge::model::channel::ChannelError;
+use imgforge::model::seal::SealError;
+use imgforge::step::bootstrap::BootstrapError;
+use imgforge::step::build::BuildError;
+use imgforge::step::content::ContentError;
+use imgforge::step::download::DownloadError;
+use imgforge::step::engine::EngineError;
+use imgforge::step::gather::GatherError;
+use imgforge::step::keyring::KeyringError;
+use imgforge::step::load::LoadError;
+use imgforge::step::pin::PinError;
+use imgforge::step::read::ReadError;
+use imgforge::step::sign::SignError;
+use imgforge::step::store::StoreError;
+use imgforge::step::upload::UploadError;
+
+/// What a script can rely on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Code {
+    Other = 1,
+    Usage = 2,
+    NotSigned = 10,
+    Untrusted = 11,
+    Mismatch = 12,
+    Expired = 13,
+    Older = 14,
+    DiskFull = 22,
+    BuildFailed = 30,
+    Engine = 31,
+    Interrupted = 130,
+}
+
+/// A failed command, in words.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: Code,
+    message: String,
+    causes: Vec<String>,
+    /// Lines of a log, shown between the message and the hint.
+    log: Vec<String>,
+    hint: Option<String>,
+}
+
+impl Failure {
+    fn new(code: Code, message: impl fmt::Display) -> Self {
+        Self { code, message: message.to_string(), causes: Vec::new(), log: Vec::new(), hint: None }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Something that was asked for in the wrong way.
+    pub(crate) fn usage(message: impl fmt::Display, hint: impl Into<String>) -> Self {
+        Self::new(Code::Usage, message).hint(hint)
+    }
+
+    pub(crate) fn interrupted() -> Self {
+        Self::new(Code::Interrupted, "interrupted").hint("nothing half-made was kept; the same command starts again")
+    }
+
+    pub(crate) fn no_home() -> Self {
+        Self::usage("neither `HOME` nor the XDG folders are set", "set `HOME`")
+    }
+
+    pub(crate) fn no_password() -> Self {
+        Self::usage(
+            "the private key needs a password, and there is no terminal to ask on",
+            "set `COSIGN_PASSWORD`, or name a file with `--password-file FILE`",
+        )
+    }
+
+    pub(crate) fn environment(variable: &str, error: impl fmt::Display) -> Self {
+        Self::usage(format!("`{variable}`: {error}"), format!("change or unset `{variable}`"))
+    }
+
+    pub(crate) fn file(path: &Path, error: &std::io::Error) -> Self {
+        let mut failure = Self::new(Code::Usage, format!("cannot read `{}`", path.display()));
+        failure.causes.push(error.to_string());
+        failure
+    }
+
+    pub(crate) fn code(&self) -> u8 {
+        self.code as u8
+    }
+
+    /// The same for `--json`.
+    pub(crate) fn object(&self) -> serde_json::Value {
+        serde_json::json!({"error": {
+            "code": self.code(), "message": self.message, "causes": self.causes,
+            "log": self.log, "hint": self.hint,
+        }})
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "error: {}", self.message)?;
+        for cause in &self.causes {
+            writeln!(f, "  cause: {cause}")?;
+        }
+        for line in &self.log {
+            writeln!(f, "  | {line}")?;
+        }
+        match &self.hint {
+            Some(hint) => writeln!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<E: Into<Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let error = error.into();
+        let (code, hint) = judge(&error);
+        let mut failure = Self::new(code, &error);
+        failure.hint = hint;
+        let mut cause = error.source();
+        while let Some(next) = cause {
+            let text = next.to_string();
+            // Some libraries repeat their source in their own message.
+            if failure.causes.last().is_none_or(|last| !last.contains(&text)) {
+                failure.causes.push(text);
+            }
+            cause = next.source();
+        }
+        match error {
+            Error::Build(BuildError::Step(step)) => {
+                failure.causes.insert(0, step.message);
+                failure.log = step.log;
+            }
+            Error::Bootstrap(BootstrapError::Failed { log, .. }) => failure.log = log,
+            _ => {}
+        }
+        failure
+    }
+}
+
+fn judge(error: &Error) -> (Code, Option<String>) {
+    let (code, hint) = match error {
+        Error::Recipe(_) | Error::Read(ReadError::Recipe(_)) => {
+            (Code::Usage, "change the file, then run `imgforge recipe check`")
+        }
+        Error::Read(ReadError::NoFolder(_)) => (Code::Usage, "name the folder with `--recipes DIR`"),
+        Error::Gather(GatherError::NoLock { .. }) => {
+            (Code::Usage, "run `npm install --package-lock-only` there and commit the lock file")
+        }
+        Error::Gather(_) => (Code::Usage, "move it, or leave it out with a line in `.dockerignore`"),
+        Error::Bootstrap(BootstrapError::NoTool) => (Code::Usage, "run `apt-get install mmdebstrap`"),
+        Error::Bootstrap(BootstrapError::Failed { .. }) => {
+            (Code::BuildFailed, "check the names of the suite and the packages, and the network")
+        }
+        Error::Build(error) => build(error),
+        Error::Content(ContentError::Missing(_)) => {
+            (Code::Usage, "build it first with `imgforge build TIER`, and the same `--version`")
+        }
+        Error::Keyring(KeyringError::Password(_)) => {
+            (Code::Usage, "set `COSIGN_PASSWORD`, or name a file with `--password-file FILE`")
+        }
+        Error::Keyring(KeyringError::Exists(_)) => {
+            (Code::Usage, "choose another name with `--name NAME`, or move the old key away")
+        }
+        Error::Keyring(KeyringError::Io(..)) => (Code::Usage, "check the path and its permissions"),
+        Error::Keyring(_) | Error::Key(_) | Error::Sign(SignError::Key(_)) => {
+            (Code::Usage, "use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one")
+        }
+        Error::Seal(error) | Error::Sign(SignError::Unverifiable(error)) => seal(error),
+        Error::Channel(error) => channel(error),
+        Error::NotNamed(_) => (Code::Mismatch, "the store was damaged or replaced, nothing was loaded; tell the project"),
+        Error::Check(_) => {
+            (Code::Mismatch, "the file was damaged or replaced, nothing was loaded; fetch it again")
+        }
+        Error::Load(LoadError::Differs { .. }) => {
+            (Code::Mismatch, "do not start it; remove it with `docker image rm`, and fetch again")
+        }
+        Error::Load(LoadError::Taken { .. }) => {
+            (Code::Other, "if that image may lose its name, add `--replace-tag`")
+        }
+        Error::Load(LoadError::Engine(error)) | Error::Engine(error) => engine(error),
+        Error::Store(error)
+        | Error::Upload(UploadError::Store(error))
+        | Error::Download(DownloadError::Store(error)) => store(error),
+        Error::NoRelease { .. } => {
+            (Code::NotSigned, "get `release.sigstore.json` from where the archive came from, or sign with `imgforge sign FILE`")
+        }
+        Error::NotInRelease { .. } => (Code::Mismatch, "this file belongs to another release"),
+        Error::NoArchive { .. } => (Code::Usage, "choose another tier, or a platform with `--platform`"),
+        Error::Published(_) => (Code::Other, "a published version never changes: choose the next one"),
+        Error::Backwards { .. } => (Code::Other, "publish older lines on a channel of their own with `--channel NAME`"),
+        Error::FileName(_) | Error::Mixed(..) => (Code::Usage, "name files as `imgforge export` wrote them"),
+        Error::Pin(PinError::Nobody | PinError::Unknown(_)) => {
+            (Code::Usage, "run `imgforge trust add PROJECT --key cosign.pub --from STORE`")
+        }
+        Error::Pin(PinError::Several(_)) => (Code::Usage, "write PROJECT/TIER"),
+        Error::Pin(PinError::Other(..)) => {
+            (Code::Untrusted, "ask the project over another way whether its key changed; `imgforge trust show` shows yours")
+        }
+        Error::Remember(_) => (Code::Other, "it protects against rollback, so it is never ignored: repair or remove the file"),
+        _ => return (full_disk(error).unwrap_or(Code::Other), None),
+    };
+    (full_disk(error).unwrap_or(code), Some(hint.to_owned()))
+}
+
+fn build(error: &BuildError) -> (Code, &'static str) {
+    match error {
+        BuildError::Unreachable { .. } | BuildError::Engine(_) => {
+            (Code::Engine, "start Docker, or name a builder with `DOCKER_HOST` or `BUILDKIT_HOST`")
+        }
+        BuildError::NoSecret(_) => (Code::Usage, "give it with `--secret id=ID,src=FILE`"),
+        _ => (Code::BuildFailed, "`imgforge recipe render TIER` shows what was built"),
+    }
+}
+
+fn seal(error: &SealError) -> (Code, &'static str) {
+    match error {
+        SealError::NotSealed { .. } => (Code::NotSigned, "only releases sealed by imgforge are accepted, nothing was loaded"),
+        SealError::Untrusted { .. } => {
+            (Code::Untrusted, "nothing was loaded; compare your key with the project's: `imgforge trust show`")
+        }
+        SealError::Changed { .. } | SealError::Document { .. } => {
+            (Code::Mismatch, "the document was damaged or replaced, nothing was loaded; fetch it again")
+        }
+    }
+}
+
+fn channel(error: &ChannelError) -> (Code, &'static str) {
+    match error {
+        ChannelError::Expired { .. } => {
+            (Code::Expired, "ask the project to renew its channel; a version that you name, TIER@VERSION, does not expire")
+        }
+        ChannelError::Older { .. } | ChannelError::Equivocation { .. } => {
+            (Code::Older, "somebody shows you an old state of the store, nothing was loaded; tell the project")
+        }
+        ChannelError::Future { .. } => (Code::Expired, "set this machine's clock"),
+        ChannelError::Other { .. } => (Code::Mismatch, "the store was damaged or replaced, nothing was loaded; tell the project"),
+    }
+}
+
+fn engine(error: &EngineError) -> (Code, &'static str) {
+    match error {
+        EngineError::Unreachable { .. } => (Code::Engine, "start Docker, or set `DOCKER_HOST`; then run the same command again"),
+        EngineError::Refused { .. } => (Code::Engine, "the engine's own log says more"),
+    }
+}
+
+fn store(error: &StoreError) -> (Code, &'static str) {
+    match error {
+        StoreError::Missing { .. } => (Code::Other, "check the store, the project, the channel and the version"),
+        StoreError::Conflict { .. } => (Code::Other, "somebody else published meanwhile; look, then run it again"),
+        StoreError::Io { .. } => (Code::Other, "check the store and its permissions"),
+    }
+}
+
+fn full_disk(error: &Error) -> Option<Code> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(next) = cause {
+        if let Some(io) = next.downcast_ref::<std::io::Error>()
+            && matches!(io.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+        {
+            return Some(Code::DiskFull);
+        }
+        cause = next.source();
+    }
+    None
+}

@@ -1,0 +1,66 @@
+//! `imgforge trust`
+
+use std::path::PathBuf;
+
+use imgforge::model::name::ProjectName;
+use imgforge::step::pin::{self, Pin};
+use imgforge::step::keyring;
+use imgforge::step::store::Store;
+use serde_json::json;
+
+use super::Context;
+use super::report::Failure;
+
+/// Pin the projects whose images this machine may load
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Trust a project's key; compare the fingerprint with the project's over another way first
+    Add {
+        /// The project, as it names itself
+        project: ProjectName,
+        /// Its public key
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// Where its releases live: a folder
+        #[arg(long, value_name = "STORE")]
+        from: Store,
+    },
+    /// Show the projects that are trusted
+    Show,
+}
+
+impl Args {
+    pub(crate) fn run(self, context: &Context<'_>) -> Result<(), Failure> {
+        let config = &context.config.config;
+        let pins = match self.command {
+            Command::Add { project, key, from } => {
+                // Relative folders would mean something else in the next shell.
+                let Store::Directory(folder) = from;
+                let folder = std::path::absolute(&folder).map_err(|error| Failure::file(&folder, &error))?;
+                let pin = Pin { project, key: keyring::public_file(&key)?, store: Store::Directory(folder) };
+                pin::add(config, &pin)?;
+                vec![pin]
+            }
+            Command::Show => pin::all(config)?,
+        };
+        let mut words: String = pins
+            .iter()
+            .map(|pin| format!("{}\n  key    {}\n  store  {}\n", pin.project, pin.key.fingerprint(), pin.store))
+            .collect();
+        if pins.is_empty() {
+            words = "no project is trusted yet: `imgforge trust add PROJECT --key cosign.pub --from STORE`".to_owned();
+        }
+        let object: Vec<_> = pins
+            .iter()
+            .map(|pin| json!({"project": pin.project, "key": pin.key.fingerprint(), "store": pin.store.to_string()}))
+            .collect();
+        context.screen.result(&words, &json!({"trusted": object}));
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+//! `imgforge verify`
+
+use std::path::PathBuf;
+
+use imgforge::flow;
+use imgforge::model::key::TrustedKeys;
+use imgforge::step::{keyring, pin};
+use serde_json::json;
+
+use super::Context;
+use super::report::Failure;
+
+/// Whose signature counts.
+#[derive(clap::Args)]
+pub(crate) struct TrustArgs {
+    /// The public key to trust [default: the project pinned with `imgforge trust add`]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+impl TrustArgs {
+    /// The key named, or those of every pinned project.
+    fn keys(&self, context: &Context<'_>) -> Result<TrustedKeys, Failure> {
+        let keys = match &self.key {
+            Some(file) => vec![keyring::public_file(file)?],
+            None => pin::all(&context.config.config)?.into_iter().map(|pin| pin.key).collect(),
+        };
+        TrustedKeys::new(keys).map_err(|_| Failure::from(pin::PinError::Nobody))
+    }
+}
+
+/// Verify archives offline, against the release beside them
+///
+/// Checks the signature of the release, then every byte of the archive, then that it holds the very
+/// image that the release describes. Never opens a socket.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// An archive, or a folder with a release
+    #[arg(value_name = "FILE|DIR")]
+    path: PathBuf,
+    #[command(flatten)]
+    trust: TrustArgs,
+}
+
+impl Args {
+    pub(crate) fn run(self, context: &Context<'_>) -> Result<(), Failure> {
+        let keys = self.trust.keys(context)?;
+        let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
+        let sound = flow::verify::verify(&self.path, &keys, &hear)?;
+        let release = &sound.release;
+        let mut words = format!("release    {} {}, sealed by key {}\n", release.project, release.version, release.signer());
+        for archive in &sound.archives {
+            words += &format!("archive    {}  every byte matches\n", archive.file);
+            words += &format!("image      {}  {}\n", archive.image.tag, archive.image.config.digest);
+        }
+        words += "integrity  OK\nfreshness  unknown: offline, so a newer release may exist\n";
+        let archives: Vec<_> = sound.archives.iter().map(|archive| json!(**archive)).collect();
+        context.screen.result(&words, &json!({
+            "project": release.project, "version": release.version, "signer": release.signer(),
+            "integrity": "ok", "freshness": "unknown", "archives": archives,
+        }));
+        Ok(())
+    }
+}
