@@ -74,5 +74,7 @@ fn path(variable: &str) -> Option<PathBuf> {
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
 fn now() -> Timestamp {
-    Timestamp::now()
+    // Whole seconds: documents are read by people, and no rule needs more.
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }

@@ -114,7 +114,7 @@ fn rehearse(
     for archive in &found.archives {
         let Some(archive) = found.archive_named(&archive.file) else { continue };
         let mut unchecked =
-            download::archive(store, &found.project, &found.version, &archive, &folder.join(".rehearsal"), hear)?;
+            download::archive(store, &found.project, &found.version, &archive, folder, hear)?;
         check::archive(unchecked.file()?, archive, hear)?;
     }
     Ok(())
