@@ -17,10 +17,10 @@ use cli::screen::Screen;
 #[derive(Parser)]
 #[command(name = "imgforge", version, arg_required_else_help = true, after_help = AFTER_HELP)]
 struct Arguments {
-    #[command(flatten)]
-    global: cli::Global,
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    global: cli::Global,
 }
 
 const AFTER_HELP: &str = "\
@@ -73,6 +73,9 @@ async fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
         Command::Release(args) => args.run(&context).await,
         Command::Fetch(args) => args.run(&context).await,
         Command::Trust(args) => args.run(&context),
-        Command::Completions(args) => args.run(&context),
+        Command::Completions(args) => {
+            args.run(&context);
+            Ok(())
+        }
     }
 }

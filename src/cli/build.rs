@@ -2,15 +2,17 @@
 
 use imgforge::flow;
 use imgforge::model::name::TierName;
+use imgforge::step::build::Keep;
 use serde_json::json;
 
 use super::Context;
 use super::report::Failure;
+use super::words::Words;
 use super::workshop::{BuildArgs, PlanArgs, RecipeArgs};
 
-/// Build images from recipes, through BuildKit
+/// Build images from recipes, through `BuildKit`
 ///
-/// Uses the BuildKit at `BUILDKIT_HOST`, else the one inside the Docker Engine at `DOCKER_HOST` (by
+/// Uses the `BuildKit` at `BUILDKIT_HOST`, else the one inside the Docker Engine at `DOCKER_HOST` (by
 /// default `unix:///var/run/docker.sock`). The image lands in the local content store; `imgforge
 /// export` makes a file of it.
 #[derive(clap::Args)]
@@ -24,28 +26,29 @@ pub(crate) struct Args {
     plan: PlanArgs,
     #[command(flatten)]
     build: BuildArgs,
+    /// Also leave the image in the Docker Engine that builds it
+    #[arg(long)]
+    load: bool,
 }
 
 impl Args {
     pub(crate) async fn run(self, context: &Context<'_>) -> Result<(), Failure> {
         let mut workshop = self.recipes.workshop(context)?;
         self.build.equip(&mut workshop, context);
+        if self.load {
+            workshop.keep = Keep::Engine;
+        }
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
-        let mut words = String::new();
+        let mut words = Words::default();
         let mut images = Vec::new();
         for tier in &self.tiers {
             let image = flow::build::build(&workshop, tier, &self.plan.ask(), &hear).await?;
-            let size: u64 = image.layers.iter().map(|layer| layer.size).sum();
-            words += &format!(
-                "built {}  {}  {} layers, {}\n",
-                image.tag,
-                image.config.digest,
-                image.layers.len(),
-                indicatif::DecimalBytes(size)
-            );
+            let size = indicatif::DecimalBytes(image.layers.iter().map(|layer| layer.size).sum());
+            let (tag, id, layers) = (&image.tag, image.config.digest, image.layers.len());
+            words.row("image", format!("{tag}  {id}  {layers} layers, {size}"));
             images.push(json!({"tier": tier, "image": image}));
         }
-        context.screen.result(&words, &json!({"images": images}));
+        context.screen.result(words.text(), &json!({"images": images}));
         Ok(())
     }
 }

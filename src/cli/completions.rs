@@ -3,7 +3,6 @@
 use clap::CommandFactory as _;
 
 use super::Context;
-use super::report::Failure;
 
 /// Print completions for a shell
 #[derive(clap::Args)]
@@ -13,10 +12,9 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    pub(crate) fn run(self, context: &Context<'_>) -> Result<(), Failure> {
+    pub(crate) fn run(self, context: &Context<'_>) {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut crate::Arguments::command(), "imgforge", &mut script);
         context.screen.text(&String::from_utf8_lossy(&script));
-        Ok(())
     }
 }

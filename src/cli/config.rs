@@ -12,7 +12,7 @@ use super::report::Failure;
 /// What the environment says.
 pub(crate) struct Config {
     /// Pinned projects.
-    pub(crate) config: PathBuf,
+    pub(crate) pins: PathBuf,
     /// Images, root filesystems, archives: may be deleted at any time.
     pub(crate) cache: PathBuf,
     /// What was seen: must not be deleted, it protects against rollback.
@@ -33,9 +33,12 @@ const DEFAULT_ENGINE: &str = "unix:///var/run/docker.sock";
 
 impl Config {
     pub(crate) fn read() -> Result<Self, Failure> {
-        let folder = |variable: &str, below_home: &str| match path(variable).filter(|path| path.is_absolute()) {
+        let folder = |variable: &str, below_home: &str| match path(variable).filter(|path| path.is_absolute())
+        {
             Some(path) => Ok(path.join("imgforge")),
-            None => path("HOME").map(|home| home.join(below_home).join("imgforge")).ok_or_else(Failure::no_home),
+            None => {
+                path("HOME").map(|home| home.join(below_home).join("imgforge")).ok_or_else(Failure::no_home)
+            }
         };
         let address = |variable: &'static str, text: &str| -> Result<Address, Failure> {
             text.parse().map_err(|error| Failure::environment(variable, error))
@@ -46,7 +49,7 @@ impl Config {
             None => Builder::Engine(engine.clone()),
         };
         Ok(Self {
-            config: folder("XDG_CONFIG_HOME", ".config")?,
+            pins: folder("XDG_CONFIG_HOME", ".config")?,
             cache: folder("XDG_CACHE_HOME", ".cache")?,
             state: folder("XDG_STATE_HOME", ".local/state")?,
             engine,

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::Context;
 use super::report::Failure;
+use super::words::Words;
 use super::workshop::{PlanArgs, RecipeArgs};
 
 /// Write built images as plain .tar.gz files that any `docker load` reads
@@ -31,21 +32,15 @@ impl Args {
     pub(crate) fn run(self, context: &Context<'_>) -> Result<(), Failure> {
         let workshop = self.recipes.workshop(context)?;
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
-        let mut words = String::new();
+        let mut words = Words::default();
         let mut archives = Vec::new();
         for tier in &self.tiers {
-            let exported =
-                flow::export::export(&workshop, tier, &self.plan.ask(), &self.output, threads(), &hear)?;
-            let archive = &exported.archive;
-            words += &format!(
-                "{}  {}  {}\n",
-                exported.path.display(),
-                indicatif::DecimalBytes(archive.size),
-                archive.digest
-            );
-            archives.push(json!({"path": exported.path, "archive": archive}));
+            let ask = self.plan.ask();
+            let exported = flow::export::export(&workshop, tier, &ask, &self.output, threads(), &hear)?;
+            words.archive(exported.path.display(), &exported.archive);
+            archives.push(json!({"path": exported.path, "archive": exported.archive}));
         }
-        context.screen.result(&words, &json!({"archives": archives}));
+        context.screen.result(words.text(), &json!({"archives": archives}));
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ use serde_json::json;
 use super::Context;
 use super::report::Failure;
 use super::verify::TrustArgs;
+use super::words::Words;
 
 /// Download an image, verify every byte, and load it into Docker
 ///
@@ -55,8 +56,10 @@ struct Wanted {
 impl FromStr for Wanted {
     type Err = imgforge::model::name::BadName;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (image, version) = text.split_once('@').map_or((text, None), |(image, version)| (image, Some(version)));
-        let (project, tier) = image.split_once('/').map_or((None, image), |(project, tier)| (Some(project), tier));
+        let (image, version) =
+            text.split_once('@').map_or((text, None), |(image, version)| (image, Some(version)));
+        let (project, tier) =
+            image.split_once('/').map_or((None, image), |(project, tier)| (Some(project), tier));
         Ok(Self {
             project: project.map(str::parse).transpose()?,
             tier: tier.parse()?,
@@ -85,25 +88,25 @@ impl Args {
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
         let fetched = flow::fetch::fetch(&order, &hear).await?;
         let (release, archive) = (&fetched.release, &fetched.archive);
-        let mut words = match &fetched.channel {
-            Some(channel) => format!(
-                "channel    {} points to {} (sequence {}, expires {})\n",
-                channel.channel, channel.version, channel.sequence, channel.expires
-            ),
-            None => String::new(),
+        let mut words = Words::default();
+        if let Some(channel) = &fetched.channel {
+            words.channel(channel);
+        }
+        words.release(release);
+        words.row("archive", format!("{}  every byte matches", fetched.path.display()));
+        match &fetched.loaded {
+            Some(loaded) => words
+                .row("image", format!("{}  {}", archive.image.tag, loaded.id))
+                .row("proof", "Docker has this image: its ID, layers and platform are the signed ones;")
+                .row("", "a container was created from it and removed"),
+            None => words
+                .row("image", &archive.image.tag)
+                .row("proof", "not asked for: `--verify` also asks Docker what it has"),
         };
-        words += &format!("release    {} {}, sealed by key {}\n", release.project, release.version, release.signer());
-        words += &format!("archive    {}  every byte matches\n", fetched.path.display());
-        words += &match &fetched.loaded {
-            Some(loaded) => format!(
-                "image      {}  {}\nproof      Docker has this image: ID, {} layers and platform are the signed ones;\n           a container was created from it and removed\n",
-                archive.image.tag, loaded.id, archive.image.layers.len()
-            ),
-            None => format!("image      {}  loaded; `--verify` would also ask Docker what it has\n", archive.image.tag),
-        };
-        words += "integrity  OK\n";
-        words += if fetched.channel.is_some() { "freshness  OK\n" } else { "freshness  not asked: a pinned version\n" };
-        context.screen.result(&words, &json!({
+        words.row("integrity", "OK");
+        let fresh = if fetched.channel.is_some() { "OK" } else { "not asked for: a pinned version" };
+        words.row("freshness", fresh);
+        context.screen.result(words.text(), &json!({
             "project": release.project, "version": release.version, "tier": archive.tier,
             "signer": release.signer(), "channel": fetched.channel.as_ref().map(|channel| json!(**channel)),
             "file": fetched.path, "archive": **archive, "integrity": "ok",
@@ -123,8 +126,8 @@ impl Args {
                 "`--key` needs to know the project and the store",
                 "write `imgforge fetch --verify PROJECT/TIER --key cosign.pub --from STORE`",
             )),
-            (None, _, Some(project)) => Ok(pin::get(&context.config.config, project)?),
-            (None, _, None) => Ok(pin::only(&context.config.config)?),
+            (None, _, Some(project)) => Ok(pin::get(&context.config.pins, project)?),
+            (None, _, None) => Ok(pin::only(&context.config.pins)?),
         }
     }
 }

@@ -71,13 +71,19 @@ impl Args {
                 let password = place.password.read(context, Purpose::Choose)?;
                 let old = match source_password_file {
                     Some(file) => {
-                        let text = std::fs::read_to_string(&file).map_err(|error| Failure::file(&file, &error))?;
+                        let text =
+                            std::fs::read_to_string(&file).map_err(|error| Failure::file(&file, &error))?;
                         Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned())
                     }
                     None => password.clone(),
                 };
-                let public =
-                    keyring::import(&source, old.as_bytes(), &place.output, &place.name, password.as_bytes())?;
+                let public = keyring::import(
+                    &source,
+                    old.as_bytes(),
+                    &place.output,
+                    &place.name,
+                    password.as_bytes(),
+                )?;
                 show(context, &place, &public);
             }
             Command::Public { key, password } => {

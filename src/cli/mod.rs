@@ -17,6 +17,7 @@ pub(crate) mod screen;
 pub(crate) mod sign;
 pub(crate) mod trust;
 pub(crate) mod verify;
+pub(crate) mod words;
 pub(crate) mod workshop;
 
 use config::Config;
@@ -25,6 +26,7 @@ use screen::Screen;
 
 /// Options of every command.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// Print one JSON object to stdout instead of words
     #[arg(long, global = true)]

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::Context;
 use super::report::Failure;
+use super::words::Words;
 use super::workshop::{PlanArgs, RecipeArgs};
 
 /// List, check and render recipes
@@ -40,21 +41,24 @@ impl Args {
         let recipes = read::recipes(&folder)?;
         match self.command {
             Command::List => {
-                let tiers: Vec<_> = recipes.tiers().collect();
-                let words = tiers.iter().map(|(tier, recipe)| {
-                    format!("{tier:<16} {}\n", recipe.description.as_deref().unwrap_or_default())
-                });
-                let object = tiers.iter().map(|(tier, recipe)| json!({"tier": tier, "description": recipe.description, "extends": recipe.extends}));
-                context.screen.result(&words.collect::<String>(), &json!({"project": recipes.project().name, "tiers": object.collect::<Vec<_>>()}));
+                let mut words = Words::default();
+                let mut tiers = Vec::new();
+                for (tier, recipe) in recipes.tiers() {
+                    words.row(tier.as_str(), recipe.description.as_deref().unwrap_or_default());
+                    let (description, extends) = (&recipe.description, &recipe.extends);
+                    tiers.push(json!({"tier": tier, "description": description, "extends": extends}));
+                }
+                let object = json!({"project": recipes.project().name, "tiers": tiers});
+                context.screen.result(words.text(), &object);
             }
             Command::Check => {
-                let mut words = String::new();
+                let mut words = Words::default();
                 for (tier, _) in recipes.tiers() {
-                    imgforge::model::plan::Plan::resolve(&recipes.family(tier)?, &Ask::default())?;
-                    words += &format!("{tier:<16} ok\n");
+                    recipes.plan(tier, &Ask::default())?;
+                    words.row(tier.as_str(), "ok");
                 }
                 let tiers: Vec<_> = recipes.tiers().map(|(tier, _)| tier).collect();
-                context.screen.result(&words, &json!({"folder": folder, "checked": tiers}));
+                context.screen.result(words.text(), &json!({"folder": folder, "checked": tiers}));
             }
             Command::Render { tier, plan: args } => {
                 let workshop = self.recipes.workshop(context)?;

@@ -12,6 +12,7 @@ use super::Context;
 use super::export::threads;
 use super::report::Failure;
 use super::sign::KeyArgs;
+use super::words::Words;
 use super::workshop::{BuildArgs, RecipeArgs};
 
 /// Build, pack, sign and publish a version, then move the channel to it
@@ -60,17 +61,13 @@ impl Args {
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
         let published = flow::release::release(&workshop, &publication, &key, &hear).await?;
         let (release, channel) = (&published.release, &published.channel);
-        let mut words = String::new();
+        let mut words = Words::default();
         for archive in &release.archives {
-            words += &format!("archive  {}  {}  {}\n", archive.file, indicatif::DecimalBytes(archive.size), archive.digest);
+            words.archive(&archive.file, archive);
         }
-        words += &format!("release  {} {}, sealed by key {}\n", release.project, release.version, release.signer());
-        words += &format!(
-            "channel  {} points to {} (sequence {}, expires {})\nstore    {}\n",
-            channel.channel, channel.version, channel.sequence, channel.expires, publication.store
-        );
+        words.release(release).channel(channel).row("store", &publication.store);
         let object = json!({"release": **release, "channel": **channel, "signer": release.signer(), "store": publication.store.to_string()});
-        context.screen.result(&words, &object);
+        context.screen.result(words.text(), &object);
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use imgforge::flow::Error;
 use imgforge::model::channel::ChannelError;
+use imgforge::model::key::KeyError;
 use imgforge::model::seal::SealError;
 use imgforge::step::bootstrap::BootstrapError;
 use imgforge::step::build::BuildError;
@@ -67,7 +68,8 @@ impl Failure {
     }
 
     pub(crate) fn interrupted() -> Self {
-        Self::new(Code::Interrupted, "interrupted").hint("nothing half-made was kept; the same command starts again")
+        Self::new(Code::Interrupted, "interrupted")
+            .hint("nothing half-made was kept; the same command starts again")
     }
 
     pub(crate) fn no_home() -> Self {
@@ -136,6 +138,9 @@ impl<E: Into<Error>> From<E> for Failure {
             cause = next.source();
         }
         match error {
+            Error::Seal(SealError::Untrusted { claimed: Some(claimed), .. }) => {
+                failure.causes.push(format!("it says that key {claimed} sealed it"));
+            }
             Error::Build(BuildError::Step(step)) => {
                 failure.causes.insert(0, step.message);
                 failure.log = step.log;
@@ -172,12 +177,24 @@ fn judge(error: &Error) -> (Code, Option<String>) {
             (Code::Usage, "choose another name with `--name NAME`, or move the old key away")
         }
         Error::Keyring(KeyringError::Io(..)) => (Code::Usage, "check the path and its permissions"),
+        Error::Keyring(KeyringError::Format { .. }) => {
+            (Code::Usage, "name a private key: `imgforge keys generate` writes `cosign.key`")
+        }
+        Error::Keyring(KeyringError::Refused(_, KeyError::Label(_) | KeyError::NotPem)) => (
+            Code::Usage,
+            "name a public key, `cosign.pub`; `imgforge keys public FILE` prints the one of a private key",
+        ),
         Error::Keyring(_) | Error::Key(_) | Error::Sign(SignError::Key(_)) => {
             (Code::Usage, "use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one")
         }
         Error::Seal(error) | Error::Sign(SignError::Unverifiable(error)) => seal(error),
         Error::Channel(error) => channel(error),
-        Error::NotNamed(_) => (Code::Mismatch, "the store was damaged or replaced, nothing was loaded; tell the project"),
+        Error::Unreleased { .. } => {
+            (Code::NotSigned, "the store is incomplete, nothing was loaded; tell the project")
+        }
+        Error::NotNamed(_) | Error::Misplaced { .. } => {
+            (Code::Mismatch, "the store was damaged or replaced, nothing was loaded; tell the project")
+        }
         Error::Check(_) => {
             (Code::Mismatch, "the file was damaged or replaced, nothing was loaded; fetch it again")
         }
@@ -191,22 +208,28 @@ fn judge(error: &Error) -> (Code, Option<String>) {
         Error::Store(error)
         | Error::Upload(UploadError::Store(error))
         | Error::Download(DownloadError::Store(error)) => store(error),
-        Error::NoRelease { .. } => {
-            (Code::NotSigned, "get `release.sigstore.json` from where the archive came from, or sign with `imgforge sign FILE`")
-        }
+        Error::NoRelease { .. } => (
+            Code::NotSigned,
+            "get `release.sigstore.json` from where the archive came from, or sign with `imgforge sign FILE`",
+        ),
         Error::NotInRelease { .. } => (Code::Mismatch, "this file belongs to another release"),
         Error::NoArchive { .. } => (Code::Usage, "choose another tier, or a platform with `--platform`"),
         Error::Published(_) => (Code::Other, "a published version never changes: choose the next one"),
-        Error::Backwards { .. } => (Code::Other, "publish older lines on a channel of their own with `--channel NAME`"),
+        Error::Backwards { .. } => {
+            (Code::Other, "publish older lines on a channel of their own with `--channel NAME`")
+        }
         Error::FileName(_) | Error::Mixed(..) => (Code::Usage, "name files as `imgforge export` wrote them"),
         Error::Pin(PinError::Nobody | PinError::Unknown(_)) => {
             (Code::Usage, "run `imgforge trust add PROJECT --key cosign.pub --from STORE`")
         }
         Error::Pin(PinError::Several(_)) => (Code::Usage, "write PROJECT/TIER"),
-        Error::Pin(PinError::Other(..)) => {
-            (Code::Untrusted, "ask the project over another way whether its key changed; `imgforge trust show` shows yours")
+        Error::Pin(PinError::Other(..)) => (
+            Code::Untrusted,
+            "ask the project over another way whether its key changed; `imgforge trust show` shows yours",
+        ),
+        Error::Remember(_) => {
+            (Code::Other, "it protects against rollback, so it is never ignored: repair or remove the file")
         }
-        Error::Remember(_) => (Code::Other, "it protects against rollback, so it is never ignored: repair or remove the file"),
         _ => return (full_disk(error).unwrap_or(Code::Other), None),
     };
     (full_disk(error).unwrap_or(code), Some(hint.to_owned()))
@@ -224,10 +247,13 @@ fn build(error: &BuildError) -> (Code, &'static str) {
 
 fn seal(error: &SealError) -> (Code, &'static str) {
     match error {
-        SealError::NotSealed { .. } => (Code::NotSigned, "only releases sealed by imgforge are accepted, nothing was loaded"),
-        SealError::Untrusted { .. } => {
-            (Code::Untrusted, "nothing was loaded; compare your key with the project's: `imgforge trust show`")
+        SealError::NotSealed { .. } => {
+            (Code::NotSigned, "only releases sealed by imgforge are accepted, nothing was loaded")
         }
+        SealError::Untrusted { .. } => (
+            Code::Untrusted,
+            "nothing was loaded; compare your key with the project's: `imgforge trust show`",
+        ),
         SealError::Changed { .. } | SealError::Document { .. } => {
             (Code::Mismatch, "the document was damaged or replaced, nothing was loaded; fetch it again")
         }
@@ -236,28 +262,38 @@ fn seal(error: &SealError) -> (Code, &'static str) {
 
 fn channel(error: &ChannelError) -> (Code, &'static str) {
     match error {
-        ChannelError::Expired { .. } => {
-            (Code::Expired, "ask the project to renew its channel; a version that you name, TIER@VERSION, does not expire")
-        }
-        ChannelError::Older { .. } | ChannelError::Equivocation { .. } => {
-            (Code::Older, "somebody shows you an old state of the store, nothing was loaded; tell the project")
-        }
+        ChannelError::Expired { .. } => (
+            Code::Expired,
+            "ask the project to renew its channel; a version that you name, TIER@VERSION, does not expire",
+        ),
+        ChannelError::Older { .. } | ChannelError::Equivocation { .. } => (
+            Code::Older,
+            "somebody shows you an old state of the store, nothing was loaded; tell the project",
+        ),
         ChannelError::Future { .. } => (Code::Expired, "set this machine's clock"),
-        ChannelError::Other { .. } => (Code::Mismatch, "the store was damaged or replaced, nothing was loaded; tell the project"),
+        ChannelError::Other { .. } => {
+            (Code::Mismatch, "the store was damaged or replaced, nothing was loaded; tell the project")
+        }
     }
 }
 
 fn engine(error: &EngineError) -> (Code, &'static str) {
     match error {
-        EngineError::Unreachable { .. } => (Code::Engine, "start Docker, or set `DOCKER_HOST`; then run the same command again"),
+        EngineError::Unreachable { .. } => {
+            (Code::Engine, "start Docker, or set `DOCKER_HOST`; then run the same command again")
+        }
         EngineError::Refused { .. } => (Code::Engine, "the engine's own log says more"),
     }
 }
 
 fn store(error: &StoreError) -> (Code, &'static str) {
     match error {
-        StoreError::Missing { .. } => (Code::Other, "check the store, the project, the channel and the version"),
-        StoreError::Conflict { .. } => (Code::Other, "somebody else published meanwhile; look, then run it again"),
+        StoreError::Missing { .. } => {
+            (Code::Other, "check the store, the project, the channel and the version")
+        }
+        StoreError::Conflict { .. } => {
+            (Code::Other, "somebody else published meanwhile; look, then run it again")
+        }
         StoreError::Io { .. } => (Code::Other, "check the store and its permissions"),
     }
 }

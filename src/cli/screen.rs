@@ -1,5 +1,5 @@
 //! The only place that prints. Results go to stdout, everything else to stderr.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the one place that prints")]
+#![expect(clippy::print_stderr, reason = "this is the one place that prints")]
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -45,9 +45,10 @@ impl Screen {
     pub(crate) fn result(&self, words: &str, object: &serde_json::Value) {
         self.clear();
         // A closed pipe is the reader's wish, not an error.
-        let _ = match self.json {
-            true => writeln!(std::io::stdout(), "{object:#}"),
-            false => writeln!(std::io::stdout(), "{}", words.trim_end()),
+        let _ = if self.json {
+            writeln!(std::io::stdout(), "{object:#}")
+        } else {
+            writeln!(std::io::stdout(), "{}", words.trim_end())
         };
     }
 

@@ -25,7 +25,10 @@ impl KeyArgs {
     pub(crate) fn open(&self, context: &Context<'_>) -> Result<SigningKey, Failure> {
         if !self.key.exists() {
             let reason = format!("there is no private key `{}`", self.key.display());
-            return Err(Failure::usage(reason, "make one with `imgforge keys generate`, or name it with `--key FILE`"));
+            return Err(Failure::usage(
+                reason,
+                "make one with `imgforge keys generate`, or name it with `--key FILE`",
+            ));
         }
         if keyring::is_exposed(&self.key) {
             let path = self.key.display();
@@ -63,7 +66,9 @@ impl Args {
             release.signer(),
             sealed.display()
         );
-        context.screen.result(&words, &json!({"release": *release, "signer": release.signer(), "file": sealed}));
+        context
+            .screen
+            .result(&words, &json!({"release": *release, "signer": release.signer(), "file": sealed}));
         Ok(())
     }
 }

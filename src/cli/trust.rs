@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use imgforge::model::name::ProjectName;
-use imgforge::step::pin::{self, Pin};
 use imgforge::step::keyring;
+use imgforge::step::pin::{self, Pin};
 use imgforge::step::store::Store;
 use serde_json::json;
 
 use super::Context;
 use super::report::Failure;
+use super::words::Words;
 
 /// Pin the projects whose images this machine may load
 #[derive(clap::Args)]
@@ -37,7 +38,7 @@ enum Command {
 
 impl Args {
     pub(crate) fn run(self, context: &Context<'_>) -> Result<(), Failure> {
-        let config = &context.config.config;
+        let config = &context.config.pins;
         let pins = match self.command {
             Command::Add { project, key, from } => {
                 // Relative folders would mean something else in the next shell.
@@ -49,18 +50,18 @@ impl Args {
             }
             Command::Show => pin::all(config)?,
         };
-        let mut words: String = pins
-            .iter()
-            .map(|pin| format!("{}\n  key    {}\n  store  {}\n", pin.project, pin.key.fingerprint(), pin.store))
-            .collect();
+        let mut words = Words::default();
+        for pin in &pins {
+            words.row("project", &pin.project).row("key", pin.key.fingerprint()).row("store", &pin.store);
+        }
         if pins.is_empty() {
-            words = "no project is trusted yet: `imgforge trust add PROJECT --key cosign.pub --from STORE`".to_owned();
+            words.row("nobody", "run `imgforge trust add PROJECT --key cosign.pub --from STORE`");
         }
         let object: Vec<_> = pins
             .iter()
             .map(|pin| json!({"project": pin.project, "key": pin.key.fingerprint(), "store": pin.store.to_string()}))
             .collect();
-        context.screen.result(&words, &json!({"trusted": object}));
+        context.screen.result(words.text(), &json!({"trusted": object}));
         Ok(())
     }
 }

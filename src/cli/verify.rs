@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::Context;
 use super::report::Failure;
+use super::words::Words;
 
 /// Whose signature counts.
 #[derive(clap::Args)]
@@ -23,7 +24,7 @@ impl TrustArgs {
     fn keys(&self, context: &Context<'_>) -> Result<TrustedKeys, Failure> {
         let keys = match &self.key {
             Some(file) => vec![keyring::public_file(file)?],
-            None => pin::all(&context.config.config)?.into_iter().map(|pin| pin.key).collect(),
+            None => pin::all(&context.config.pins)?.into_iter().map(|pin| pin.key).collect(),
         };
         TrustedKeys::new(keys).map_err(|_| Failure::from(pin::PinError::Nobody))
     }
@@ -48,17 +49,21 @@ impl Args {
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
         let sound = flow::verify::verify(&self.path, &keys, &hear)?;
         let release = &sound.release;
-        let mut words = format!("release    {} {}, sealed by key {}\n", release.project, release.version, release.signer());
+        let mut words = Words::default();
+        words.release(release);
         for archive in &sound.archives {
-            words += &format!("archive    {}  every byte matches\n", archive.file);
-            words += &format!("image      {}  {}\n", archive.image.tag, archive.image.config.digest);
+            words.row("archive", format!("{}  every byte matches", archive.file));
+            words.row("image", format!("{}  {}", archive.image.tag, archive.image.config.digest));
         }
-        words += "integrity  OK\nfreshness  unknown: offline, so a newer release may exist\n";
+        words.row("integrity", "OK").row("freshness", "unknown: offline, so a newer release may exist");
         let archives: Vec<_> = sound.archives.iter().map(|archive| json!(**archive)).collect();
-        context.screen.result(&words, &json!({
-            "project": release.project, "version": release.version, "signer": release.signer(),
-            "integrity": "ok", "freshness": "unknown", "archives": archives,
-        }));
+        context.screen.result(
+            words.text(),
+            &json!({
+                "project": release.project, "version": release.version, "signer": release.signer(),
+                "integrity": "ok", "freshness": "unknown", "archives": archives,
+            }),
+        );
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use imgforge::model::dockerfile::CA_SECRET;
 use imgforge::model::name::{StageName, VariableName, Version};
 use imgforge::model::plan::Ask;
 use imgforge::step::bootstrap::Reuse;
+use imgforge::step::build::Keep;
 
 use super::Context;
 use super::report::Failure;
@@ -57,8 +58,14 @@ impl RecipeArgs {
             entries.map(|entry| entry.path()).filter(|path| path.join("project.toml").is_file()).collect();
         match found.len() {
             1 => Ok(found.remove(0)),
-            0 => Err(Failure::usage("there is no `recipes/project.toml` here", "name the folder with `--recipes DIR`")),
-            _ => Err(Failure::usage("`recipes/` holds several projects", "name one with `--recipes recipes/NAME`")),
+            0 => Err(Failure::usage(
+                "there is no `recipes/project.toml` here",
+                "name the folder with `--recipes DIR`",
+            )),
+            _ => Err(Failure::usage(
+                "`recipes/` holds several projects",
+                "name one with `--recipes recipes/NAME`",
+            )),
         }
     }
 
@@ -71,6 +78,7 @@ impl RecipeArgs {
             builder: context.config.builder.clone(),
             reuse: Reuse::Kept,
             secrets: BTreeMap::new(),
+            keep: Keep::Store,
         })
     }
 }
@@ -108,6 +116,8 @@ fn secret(text: &str) -> Result<(StageName, PathBuf), String> {
             _ => return Err("write id=ID,src=FILE".to_owned()),
         }
     }
-    let (Some(id), Some(source)) = (id, source) else { return Err("write id=ID,src=FILE".to_owned()) };
+    let (Some(id), Some(source)) = (id, source) else {
+        return Err("write id=ID,src=FILE".to_owned());
+    };
     if source.is_file() { Ok((id, source)) } else { Err(format!("there is no file `{}`", source.display())) }
 }

@@ -8,7 +8,7 @@ use crate::model::image::Image;
 use crate::model::name::{StageName, TierName};
 use crate::model::plan::{Ask, Plan};
 use crate::step::bootstrap::{self, Reuse};
-use crate::step::build::{self, Builder, Inputs};
+use crate::step::build::{self, Builder, Inputs, Keep};
 use crate::step::content::ContentStore;
 use crate::step::progress::Hear;
 use crate::step::{gather, read};
@@ -28,13 +28,13 @@ pub struct Workshop {
     pub reuse: Reuse,
     /// Files with secrets.
     pub secrets: BTreeMap<StageName, PathBuf>,
+    /// Where images stay.
+    pub keep: Keep,
 }
 
 /// Resolves a tier's recipe.
 pub fn plan(workshop: &Workshop, tier: &TierName, ask: &Ask) -> Result<Plan, Error> {
-    let recipes = read::recipes(&workshop.recipes)?;
-    let family = recipes.family(tier)?;
-    Ok(Plan::resolve(&family, ask)?)
+    Ok(read::recipes(&workshop.recipes)?.plan(tier, ask)?)
 }
 
 /// Builds one tier.
@@ -46,7 +46,7 @@ pub async fn build(workshop: &Workshop, tier: &TierName, ask: &Ask, hear: Hear<'
         rootfs.insert(path.clone(), tar);
     }
     let context = gather::context(&plan, &workshop.recipes, &rootfs)?;
-    let inputs = Inputs { context, secrets: workshop.secrets.clone() };
+    let inputs = Inputs { context, secrets: workshop.secrets.clone(), keep: workshop.keep };
     let store = ContentStore::open(&workshop.content)?;
     Ok(build::build(&plan, inputs, &workshop.builder, &store, hear).await?)
 }

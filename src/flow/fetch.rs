@@ -16,7 +16,7 @@ use crate::step::engine::{Address, Engine};
 use crate::step::load::{Loaded, Retag};
 use crate::step::progress::{Event, Hear};
 use crate::step::remember::Memory;
-use crate::step::store::Store;
+use crate::step::store::{Store, StoreError};
 use crate::step::{check, download, load, remember};
 
 /// What an operator wants, and whom they trust.
@@ -106,14 +106,18 @@ type Followed = (Verified<Channel>, Seen, Memory);
 
 fn choose(order: &Order) -> Result<(Verified<Release>, Option<Followed>), Error> {
     match &order.which {
-        Which::Pinned(version) => {
-            Ok((release_of(&order.store, &order.project, version, &order.keys)?, None))
-        }
+        Which::Pinned(version) => Ok((release_of(&order.store, &order.project, version, &order.keys)?, None)),
         Which::Channel(name) => {
             let memory = remember::open(&order.state, &order.project, name)?;
             let channel = download::channel(&order.store, &order.project, name)?.verify(&order.keys)?;
             let seen = channel.follow(&order.project, name, memory.seen()?.as_ref(), order.now)?;
-            let release = release_of(&order.store, &order.project, &channel.version, &order.keys)?;
+            let release = release_of(&order.store, &order.project, &channel.version, &order.keys);
+            let release = release.map_err(|error| match error {
+                Error::Store(source @ StoreError::Missing { .. }) => {
+                    Error::Unreleased { channel: name.clone(), version: channel.version.clone(), source }
+                }
+                error => error,
+            })?;
             if release.sealed_digest() != channel.release {
                 return Err(Error::NotNamed(channel.version.clone()));
             }
@@ -131,7 +135,9 @@ pub(super) fn release_of(
 ) -> Result<Verified<Release>, Error> {
     let release = download::release(store, project, version)?.verify(keys)?;
     if release.project != *project || release.version != *version {
-        return Err(Error::NotNamed(version.clone()));
+        let [expected, found] =
+            [(project, version), (&release.project, &release.version)].map(|(p, v)| format!("{p} {v}"));
+        return Err(Error::Misplaced { expected, found });
     }
     Ok(release)
 }

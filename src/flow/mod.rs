@@ -62,22 +62,19 @@ pub enum Error {
     Pin(#[from] step::pin::PinError),
     /// The release has no such archive.
     #[error("release {version} has no archive of tier `{tier}` for {platform}; it has {present}")]
-    NoArchive {
-        version: Version,
-        tier: TierName,
-        platform: Platform,
-        present: String,
-    },
+    NoArchive { version: Version, tier: TierName, platform: Platform, present: String },
     /// The release that a channel points to has other bytes than the channel says.
     #[error("the release {0} in the store is not the one that the channel names")]
     NotNamed(Version),
+    /// A release that lies where another should be.
+    #[error("the store shows release {found} as {expected}")]
+    Misplaced { expected: String, found: String },
+    /// A channel that points to nothing.
+    #[error("channel `{channel}` points to release {version}, which is not in the store")]
+    Unreleased { channel: crate::model::name::ChannelName, version: Version, source: step::store::StoreError },
     /// A release that is older than what the channel offers now.
     #[error("channel `{channel}` is at version {current}, and {version} is older")]
-    Backwards {
-        channel: crate::model::name::ChannelName,
-        current: Version,
-        version: Version,
-    },
+    Backwards { channel: crate::model::name::ChannelName, current: Version, version: Version },
     /// A version that was published with other content.
     #[error("version {0} was published before, with other content")]
     Published(Version),

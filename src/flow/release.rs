@@ -112,9 +112,10 @@ fn rehearse(
 ) -> Result<(), Error> {
     let found = release_of(store, &release.project, &release.version, keys)?;
     for archive in &found.archives {
-        let Some(archive) = found.archive_named(&archive.file) else { continue };
-        let mut unchecked =
-            download::archive(store, &found.project, &found.version, &archive, folder, hear)?;
+        let Some(archive) = found.archive_named(&archive.file) else {
+            continue;
+        };
+        let mut unchecked = download::archive(store, &found.project, &found.version, &archive, folder, hear)?;
         check::archive(unchecked.file()?, archive, hear)?;
     }
     Ok(())
@@ -155,4 +156,3 @@ fn point(
     upload::channel(&ask.store, &channel, &sealed, before.as_ref().map(|(_, sealed)| sealed))?;
     Ok(channel)
 }
-

@@ -42,7 +42,9 @@ pub fn sign(
         let (image, _) = store.image(&ImageTag::new(&project, &tier, &version), &platform)?;
         archives.push(check::describe(path, &tier, image, hear)?);
     }
-    let Some((_, folder, version)) = together else { return Err(Error::FileName(String::new())) };
+    let Some((_, folder, version)) = together else {
+        return Err(Error::FileName(String::new()));
+    };
     let (sealed, release) = sign::seal(&Release { project, version, created: now, archives }, key)?;
     upload::beside(&folder, &papers(&release, sealed, key)?)?;
     Ok(release)

@@ -20,10 +20,8 @@ pub struct Sound {
 /// Verifies one archive, or every archive of the release in a folder.
 pub fn verify(path: &Path, keys: &TrustedKeys, hear: Hear<'_>) -> Result<Sound, Error> {
     let (folder, file) = split(path);
-    let sealed = download::release_beside(&folder)?.ok_or_else(|| Error::NoRelease {
-        file: path.display().to_string(),
-        name: release::FILE_NAME,
-    })?;
+    let sealed = download::release_beside(&folder)?
+        .ok_or_else(|| Error::NoRelease { file: path.display().to_string(), name: release::FILE_NAME })?;
     let release = sealed.verify(keys)?;
     let wanted: Vec<Verified<Archive>> = match &file {
         Some(file) => release.archive_named(file).into_iter().collect(),

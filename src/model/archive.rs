@@ -185,11 +185,17 @@ mod tests {
     #[test]
     fn layers_come_first_and_the_small_documents_last() {
         let (image, _) = image::tests::sample();
-        let paths: Vec<String> = entries(&image)
-            .iter()
-            .map(|entry| entry.path.chars().take(20).collect::<String>())
-            .collect();
-        insta::assert_snapshot!(paths.join("\n"), @"");
+        let paths: Vec<String> =
+            entries(&image).iter().map(|entry| entry.path.chars().take(20).collect::<String>()).collect();
+        insta::assert_snapshot!(paths.join("\n"), @"
+        blobs/sha256/7692c3a
+        blobs/sha256/3fc4ccf
+        blobs/sha256/c0be3a6
+        blobs/sha256/90c73c0
+        index.json
+        manifest.json
+        oci-layout
+        ");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The Dockerfile of a plan: one stage per tier, one per named stage.
 //!
-//! Written for the frontend that Docker 20.10 has built in (BuildKit 0.8): no `# syntax=` line,
+//! Written for the frontend that Docker 20.10 has built in (`BuildKit` 0.8): no `# syntax=` line,
 //! which would need a registry, no heredocs, no `COPY --link`. Words from a recipe are always
 //! quoted, so a value can never become an instruction.
 
@@ -67,30 +67,40 @@ fn write_step(out: &mut String, tier: &TierName, step: &Step) {
     match step {
         Step::Copy(copy) => write_copy(out, tier, copy),
         Step::Run(Run { shell, secrets }) => {
-            let mounts: String =
-                secrets.iter().map(|id| format!("--mount=type=secret,id={id},required=true ")).collect();
-            let _ = writeln!(out, "RUN {mounts}{}", words(&["/bin/sh", "-c", shell]));
+            out.push_str("RUN ");
+            for id in secrets {
+                let _ = write!(out, "--mount=type=secret,id={id},required=true ");
+            }
+            let _ = writeln!(out, "{}", words(&["/bin/sh", "-c", shell]));
         }
         Step::Apt(apt) => {
             let packages = apt.packages.iter().map(|name| quote(name)).collect::<Vec<_>>().join(" ");
             let _ = writeln!(
                 out,
                 "RUN {}",
-                words(&["/bin/sh", "-c", &format!(
-                    "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y \
+                words(&[
+                    "/bin/sh",
+                    "-c",
+                    &format!(
+                        "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y \
                      --no-install-recommends -- {packages} && rm -rf /var/lib/apt/lists/*"
-                )])
+                    )
+                ])
             );
         }
         Step::Npm(npm) => {
             let _ = writeln!(
                 out,
                 "RUN --mount=type=secret,id={CA_SECRET} --mount=type=cache,target=/root/.npm {}",
-                words(&["/bin/sh", "-c", &format!(
-                    "if [ -f /run/secrets/{CA_SECRET} ]; then export NODE_EXTRA_CA_CERTS=/run/secrets/{CA_SECRET}; fi; \
+                words(&[
+                    "/bin/sh",
+                    "-c",
+                    &format!(
+                        "if [ -f /run/secrets/{CA_SECRET} ]; then export NODE_EXTRA_CA_CERTS=/run/secrets/{CA_SECRET}; fi; \
                      cd {} && npm ci --omit=dev --ignore-scripts --no-audit --no-fund",
-                    quote(&npm.directory)
-                )])
+                        quote(&npm.directory)
+                    )
+                ])
             );
         }
     }
@@ -163,7 +173,8 @@ fn stage_name(tier: &TierName, stage: &StageName) -> String {
 
 /// The JSON form of an instruction's arguments: spaces, quotes and newlines are safe in it.
 fn words<T: AsRef<str>>(words: &[T]) -> String {
-    let words: Vec<String> = words.iter().map(|word| serde_json::Value::from(word.as_ref()).to_string()).collect();
+    let words: Vec<String> =
+        words.iter().map(|word| serde_json::Value::from(word.as_ref()).to_string()).collect();
     format!("[{}]", words.join(", "))
 }
 

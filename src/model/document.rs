@@ -98,7 +98,12 @@ pub enum DocumentError {
 
 /// The bytes that are signed and shipped.
 pub fn write<T: Document>(document: &T) -> Vec<u8> {
-    json(&Writing { kind: STATEMENT, subject: document.subjects(), predicate_type: T::TYPE, predicate: document })
+    json(&Writing {
+        kind: STATEMENT,
+        subject: document.subjects(),
+        predicate_type: T::TYPE,
+        predicate: document,
+    })
 }
 
 /// Reads bytes whose signature has been verified. [`super::seal`] is the only caller.

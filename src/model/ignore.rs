@@ -40,7 +40,9 @@ impl Ignore {
                 Some(rest) => (true, rest.trim()),
                 None => (false, line),
             };
-            let Some(pattern) = clean(pattern) else { continue };
+            let Some(pattern) = clean(pattern) else {
+                continue;
+            };
             let glob = GlobBuilder::new(&pattern)
                 .literal_separator(true)
                 .backslash_escape(true)
@@ -132,6 +134,6 @@ mod tests {
     #[test]
     fn a_broken_pattern_names_its_line() {
         let refusal = Ignore::parse("ok\n[a").unwrap_err().to_string();
-        insta::assert_snapshot!(refusal, @"");
+        insta::assert_snapshot!(refusal, @"line 2: `[a` is not a pattern");
     }
 }

@@ -88,7 +88,13 @@ macro_rules! display_text {
 
 name!(ProjectName, "project name", is_word, WORD_RULE, "Whose images they are.");
 name!(TierName, "tier name", is_word, WORD_RULE, "Which image of a project.");
-name!(ChannelName, "channel name", is_word, WORD_RULE, "A signed pointer to the current release, such as `stable`.");
+name!(
+    ChannelName,
+    "channel name",
+    is_word,
+    WORD_RULE,
+    "A signed pointer to the current release, such as `stable`."
+);
 name!(StageName, "stage name", is_word, WORD_RULE, "A stage inside a tier's recipe.");
 name!(ServiceName, "service name", is_word, WORD_RULE, "A process that a tier runs.");
 name!(
@@ -184,11 +190,8 @@ impl fmt::Display for ImageTag {
 impl FromStr for ImageTag {
     type Err = BadName;
     fn from_str(text: &str) -> Result<Self, BadName> {
-        let bad = || BadName {
-            text: text.to_owned(),
-            kind: "image tag",
-            rule: "use `<project>/<tier>:<version>`",
-        };
+        let bad =
+            || BadName { text: text.to_owned(), kind: "image tag", rule: "use `<project>/<tier>:<version>`" };
         let (repository, version) = text.split_once(':').ok_or_else(bad)?;
         let (project, tier) = repository.split_once('/').ok_or_else(bad)?;
         Ok(Self { project: project.parse()?, tier: tier.parse()?, version: version.parse()? })

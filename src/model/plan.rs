@@ -97,7 +97,8 @@ impl Plan {
         }
         for (name, stage) in &recipe.stages {
             if !above.contains(&stage.from) {
-                let reason = format!("stage `{name}` starts from `{}`, which `{tier}` does not extend", stage.from);
+                let reason =
+                    format!("stage `{name}` starts from `{}`, which `{tier}` does not extend", stage.from);
                 return Err(finding(reason));
             }
         }
@@ -156,7 +157,11 @@ fn check_copy(recipe: &Recipe, copy: &Copy) -> Result<(), String> {
         None if recipe.context.is_none() => {
             Err(format!("copy of `{}`: name the folder with `context = \"..\"`", copy.paths.join("`, `")))
         }
-        _ => match copy.paths.iter().find(|path| path.contains('$') || path.split('/').any(|part| part == "..")) {
+        _ => match copy
+            .paths
+            .iter()
+            .find(|path| path.contains('$') || path.split('/').any(|part| part == ".."))
+        {
             Some(path) => Err(format!("copy of `{path}`: `..` leaves the context and `$` would expand")),
             None => Ok(()),
         },

@@ -57,7 +57,8 @@ impl Verified<Release> {
     /// The archive of a tier for a platform.
     #[must_use]
     pub fn archive(&self, tier: &TierName, platform: &Platform) -> Option<Verified<Archive>> {
-        let archive = self.archives.iter().find(|archive| archive.tier == *tier && archive.platform() == platform);
+        let archive =
+            self.archives.iter().find(|archive| archive.tier == *tier && archive.platform() == platform);
         archive.map(|archive| self.part(archive.clone()))
     }
 

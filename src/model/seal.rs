@@ -170,8 +170,9 @@ impl<T: Document> Sealed<T> {
         if self.bytes.len() > MAX_BYTES {
             return Err(not_sealed(format!("it is larger than {MAX_BYTES} bytes")));
         }
-        let bundle: Bundle = serde_json::from_slice(&self.bytes)
-            .map_err(|error| not_sealed(format!("it is no Sigstore bundle v0.3 with one signature ({error})")))?;
+        let bundle: Bundle = serde_json::from_slice(&self.bytes).map_err(|error| {
+            not_sealed(format!("it is no Sigstore bundle v0.3 with one signature ({error})"))
+        })?;
         if bundle.media_type != MEDIA_TYPE || bundle.dsse_envelope.payload_type != PAYLOAD_TYPE {
             return Err(not_sealed(format!(
                 "`{}` of `{}` is not accepted",
@@ -187,8 +188,12 @@ impl<T: Document> Sealed<T> {
         let hint = &bundle.verification_material.public_key.hint;
         let signer = match keys.iter().find(|key| key.verifies(&message, &signature)) {
             Some(key) => key.fingerprint(),
-            None if keys.iter().any(|key| key.hint() == *hint) => return Err(SealError::Changed { document }),
-            None => return Err(SealError::Untrusted { document, claimed: claimed(hint) }),
+            None if keys.iter().any(|key| key.hint() == *hint) => {
+                return Err(SealError::Changed { document });
+            }
+            None => {
+                return Err(SealError::Untrusted { document, claimed: claimed(hint) });
+            }
         };
         let read = document::read(&payload).map_err(|source| SealError::Document { document, source })?;
         Ok(Verified { document: read, signer, sealed: Digest::of(&self.bytes) })

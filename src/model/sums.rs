@@ -15,7 +15,10 @@ pub const SIGNATURE_NAME: &str = "SHA256SUMS.sig";
 /// The file's text, in the form that `sha256sum -c` reads.
 #[must_use]
 pub fn render(release: &Release) -> String {
-    release.archives.iter().map(|archive| format!("{}  {}\n", archive.digest.hex(), archive.file)).collect()
+    release
+        .archives
+        .iter()
+        .fold(String::new(), |sums, archive| sums + &archive.digest.hex() + "  " + &archive.file + "\n")
 }
 
 /// Whether a detached signature is this key's over these sums.

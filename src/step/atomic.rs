@@ -12,7 +12,8 @@ pub struct Draft(NamedTempFile);
 impl Draft {
     /// Begins a file beside its target, so that the last step is a rename and not a copy.
     pub fn beside(target: &Path) -> io::Result<Self> {
-        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder =
+            target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
         tempfile::Builder::new().prefix(".imgforge-").suffix(".part").tempfile_in(folder).map(Self)
     }

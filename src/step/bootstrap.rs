@@ -91,7 +91,10 @@ pub async fn debian(
     }
     if !child.wait().await.map_err(io)?.success() {
         let suite = base.suite.clone();
-        return Err(BootstrapError::Failed { suite, log: log.split_off(log.len().saturating_sub(LOG_LINES)) });
+        return Err(BootstrapError::Failed {
+            suite,
+            log: log.split_off(log.len().saturating_sub(LOG_LINES)),
+        });
     }
     draft.persist(&target).map_err(|error| io(error.error))?;
     hear(Event::StepDone { name: &name, cached: false, seconds: started.elapsed().as_secs_f64() });

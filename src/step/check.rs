@@ -33,7 +33,7 @@ pub enum CheckError {
         source: io::Error,
     },
     /// Shorter or longer than signed.
-    #[error("archive `{file}` does not match its release: expected {expected} bytes, found {found}")]
+    #[error("archive `{file}` does not match its release: expected {expected} bytes, found {}", more(*.expected, *.found))]
     Size {
         /// Which archive.
         file: String,
@@ -115,6 +115,11 @@ impl Checked {
         file.rewind()?;
         Ok(MultiGzDecoder::new(BufReader::with_capacity(BUFFER, file)))
     }
+}
+
+/// A download stops one byte after the size that was signed: how much more there is nobody knows.
+fn more(expected: u64, found: u64) -> String {
+    if found > expected { "more".to_owned() } else { found.to_string() }
 }
 
 const BUFFER: usize = 1 << 18;

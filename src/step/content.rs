@@ -146,7 +146,8 @@ impl ContentStore {
             .find(|entry| entry.annotations.get(REF_NAME) == Some(&name))
             .ok_or_else(|| ContentError::Missing(tag.clone()))?;
         let manifest = self.document(&entry.digest)?;
-        let manifest = ImageManifest::from_reader(manifest.as_slice()).map_err(|e| self.damaged("manifest", e))?;
+        let manifest =
+            ImageManifest::from_reader(manifest.as_slice()).map_err(|e| self.damaged("manifest", e))?;
         let blob = |descriptor: &oci_spec::image::Descriptor| {
             let digest: Digest =
                 descriptor.digest().to_string().parse().map_err(|e| self.damaged("manifest", e))?;

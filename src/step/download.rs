@@ -24,12 +24,20 @@ pub enum DownloadError {
 }
 
 /// A sealed channel.
-pub fn channel(store: &Store, project: &ProjectName, name: &ChannelName) -> Result<Sealed<Channel>, StoreError> {
+pub fn channel(
+    store: &Store,
+    project: &ProjectName,
+    name: &ChannelName,
+) -> Result<Sealed<Channel>, StoreError> {
     store.get(&Key::channel(project, name), MAX_BYTES).map(Sealed::from_bytes)
 }
 
 /// A sealed release.
-pub fn release(store: &Store, project: &ProjectName, version: &Version) -> Result<Sealed<Release>, StoreError> {
+pub fn release(
+    store: &Store,
+    project: &ProjectName,
+    version: &Version,
+) -> Result<Sealed<Release>, StoreError> {
     store.get(&Key::release(project, version), MAX_BYTES).map(Sealed::from_bytes)
 }
 

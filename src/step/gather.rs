@@ -1,4 +1,4 @@
-//! Collects the files that a plan reads into the tree that BuildKit will see.
+//! Collects the files that a plan reads into the tree that `BuildKit` will see.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -38,11 +38,7 @@ pub enum GatherError {
 }
 
 /// Collects contexts below `recipes`, root filesystems and generated files.
-pub fn context(
-    plan: &Plan,
-    recipes: &Path,
-    rootfs: &BTreeMap<String, PathBuf>,
-) -> Result<Tree, GatherError> {
+pub fn context(plan: &Plan, recipes: &Path, rootfs: &BTreeMap<String, PathBuf>) -> Result<Tree, GatherError> {
     let mut tree = Tree::default();
     for (tier, folder) in &plan.contexts {
         walk(&mut tree, tier, &recipes.join(folder))?;
@@ -69,7 +65,9 @@ fn walk(tree: &mut Tree, tier: &TierName, root: &Path) -> Result<(), GatherError
         for entry in fs::read_dir(&here).map_err(io)? {
             let entry = entry.map_err(io)?;
             let relative = folder.join(entry.file_name());
-            let Some(name) = relative.to_str() else { return Err(GatherError::Name(entry.path())) };
+            let Some(name) = relative.to_str() else {
+                return Err(GatherError::Name(entry.path()));
+            };
             let excluded = ignore.excludes(name);
             let kind = entry.file_type().map_err(io)?;
             if kind.is_dir() && !(excluded && ignore.prunes()) {
@@ -103,7 +101,7 @@ fn ignore(root: &Path) -> Result<Ignore, GatherError> {
     }
 }
 
-/// Hashes a file: its digest is what tells BuildKit that it changed.
+/// Hashes a file: its digest is what tells `BuildKit` that it changed.
 fn file(path: &Path) -> Result<Entry, GatherError> {
     let read = || {
         let mut input = fs::File::open(path)?;
@@ -138,7 +136,8 @@ mod tests {
         let mut tree = Tree::default();
         walk(&mut tree, &"t".parse().unwrap(), root.path()).unwrap();
         let paths: Vec<String> = tree.iter().map(|(path, _)| path).collect();
-        let expected = ["t", "t/.dockerignore", "t/drop", "t/drop/keep", "t/drop/keep/c", "t/keep", "t/keep/a"];
+        let expected =
+            ["t", "t/.dockerignore", "t/drop", "t/drop/keep", "t/drop/keep/c", "t/keep", "t/keep/a"];
         assert_eq!(paths, expected);
     }
 }

@@ -71,7 +71,9 @@ pub fn files(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
 /// Makes a P-256 key and writes both halves.
 pub fn generate(folder: &Path, name: &str, password: &[u8]) -> Result<PublicKey, KeyringError> {
     let signer = SigningScheme::ECDSA_P256_SHA256_ASN1.create_signer().map_err(KeyringError::Crypto)?;
-    write(&signer.to_sigstore_keypair().map_err(KeyringError::Crypto)?, folder, name, password)
+    let pair = signer.to_sigstore_keypair().map_err(KeyringError::Crypto)?;
+    let (private_file, _) = files(folder, name);
+    write(&pair, &public(&pair, &private_file)?, folder, name, password)
 }
 
 /// Takes over a plain PKCS#8 or PKCS#1 key, or one that cosign encrypted with `old`, and writes both halves.
@@ -82,7 +84,8 @@ pub fn import(
     name: &str,
     password: &[u8],
 ) -> Result<PublicKey, KeyringError> {
-    write(&read(source, old)?, folder, name, password)
+    let pair = read(source, old)?;
+    write(&pair, &public(&pair, source)?, folder, name, password)
 }
 
 /// Opens a private key.
@@ -100,7 +103,8 @@ pub fn open(path: &Path, password: &[u8]) -> Result<SigningKey, KeyringError> {
 
 /// Reads a public key.
 pub fn public_file(path: &Path) -> Result<PublicKey, KeyringError> {
-    let bytes = atomic::read_bounded(path, MAX_KEY).map_err(|error| KeyringError::Io(path.to_owned(), error))?;
+    let bytes =
+        atomic::read_bounded(path, MAX_KEY).map_err(|error| KeyringError::Io(path.to_owned(), error))?;
     PublicKey::from_pem(&bytes).map_err(|error| KeyringError::Refused(path.to_owned(), error))
 }
 
@@ -141,12 +145,12 @@ fn public(pair: &SigStoreKeyPair, path: &Path) -> Result<PublicKey, KeyringError
 
 fn write(
     pair: &SigStoreKeyPair,
+    public: &PublicKey,
     folder: &Path,
     name: &str,
     password: &[u8],
 ) -> Result<PublicKey, KeyringError> {
     let (private_file, public_file) = files(folder, name);
-    let public = public(pair, &private_file)?;
     let sealed = pair.private_key_to_encrypted_pem(password).map_err(KeyringError::Crypto)?;
     // The library writes CRLF; cosign and openssl write LF, and `diff` should find nothing.
     let sealed = Zeroizing::new(sealed.replace("\r\n", "\n"));
@@ -155,7 +159,7 @@ fn write(
     }
     write_new(&private_file, sealed.as_bytes(), 0o600)?;
     write_new(&public_file, public.to_pem().as_bytes(), 0o644)?;
-    Ok(public)
+    Ok(public.clone())
 }
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyringError> {

@@ -95,7 +95,7 @@ pub async fn load(engine: &Engine, checked: &Checked, retag: Retag, hear: Hear<'
         answer.map_err(Engine::refused(format!("load `{tag}`")))?;
     }
     match sender.await {
-        Ok(sent) => sent.map_err(LoadError::Io),
+        Ok(result) => result.map_err(LoadError::Io),
         Err(error) => Err(LoadError::Io(io::Error::other(error))),
     }
 }

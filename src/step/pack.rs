@@ -170,7 +170,9 @@ impl Members<'_> {
     }
 
     fn write_oldest(&mut self) -> io::Result<()> {
-        let Some(member) = self.waiting.pop_front() else { return Ok(()) };
+        let Some(member) = self.waiting.pop_front() else {
+            return Ok(());
+        };
         let member = member.recv().map_err(|_| stopped())?;
         self.hasher.update(&member);
         self.out.write_all(&member)
@@ -191,7 +193,9 @@ fn stopped() -> io::Error {
 }
 
 fn compress(queue: &Mutex<Receiver<Work>>) {
-    let Ok(level) = CompressionLvl::new(LEVEL) else { return };
+    let Ok(level) = CompressionLvl::new(LEVEL) else {
+        return;
+    };
     let mut compressor = Compressor::new(level);
     loop {
         // The lock is held while waiting: the next piece wakes one thread, which lets the next wait.
@@ -201,7 +205,9 @@ fn compress(queue: &Mutex<Receiver<Work>>) {
         };
         let Ok((piece, done)) = next else { return };
         let mut member = vec![0; compressor.gzip_compress_bound(piece.len())];
-        let Ok(size) = compressor.gzip_compress(&piece, &mut member) else { return };
+        let Ok(size) = compressor.gzip_compress(&piece, &mut member) else {
+            return;
+        };
         member.truncate(size);
         // Nobody listens only when writing failed, which is reported there.
         let _ = done.send(member);
@@ -264,7 +270,14 @@ mod tests {
         std::fs::write(layer, b"0ne").unwrap();
         let target = folder.path().join("out.tar.gz");
         assert!(matches!(pack(&image, &store, &target, 2, &|_| {}), Err(PackError::Damaged { .. })));
-        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert!(!left.iter().any(|name| name.to_string_lossy().contains("out")), "{left:?}");
+        let left: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert!(
+            !left
+                .iter()
+                .any(|name| name.to_string_lossy().contains(".tar")
+                    || name.to_string_lossy().contains(".part")),
+            "{left:?}"
+        );
     }
 }

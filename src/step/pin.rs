@@ -84,11 +84,14 @@ pub fn get(config: &Path, project: &ProjectName) -> Result<Pin, PinError> {
     let path = path(config, project);
     let bytes = match atomic::read_bounded(&path, MAX_BYTES) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(PinError::Unknown(project.clone())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(PinError::Unknown(project.clone()));
+        }
         Err(error) => return Err(PinError::Io(path, error)),
     };
     let written: Written = parse(&path.display().to_string(), &String::from_utf8_lossy(&bytes))?;
-    let key = PublicKey::from_pem(written.key.as_bytes()).map_err(|error| PinError::Key(path.clone(), error))?;
+    let key =
+        PublicKey::from_pem(written.key.as_bytes()).map_err(|error| PinError::Key(path.clone(), error))?;
     let store = written.store.parse().map_err(|error| PinError::Store(path, error))?;
     Ok(Pin { project: project.clone(), key, store })
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::atomic::read_bounded;
 use crate::model::name::TierName;
+use crate::model::plan::{Ask, Plan};
 use crate::model::recipe::family::Family;
 use crate::model::recipe::parse::{Finding, parse};
 use crate::model::recipe::{Project, Recipe};
@@ -31,6 +32,7 @@ const MAX_FILE: usize = 4 << 20;
 
 /// A project and all its recipes, by tier.
 pub struct Recipes {
+    folder: String,
     project: Project,
     tiers: BTreeMap<TierName, Recipe>,
 }
@@ -49,7 +51,12 @@ impl Recipes {
 
     /// A tier and what it extends.
     pub fn family(&self, tier: &TierName) -> Result<Family, Finding> {
-        Family::of(tier, self.project.clone(), &self.tiers)
+        Family::of(tier, self.project.clone(), &self.tiers).map_err(|finding| finding.below(&self.folder))
+    }
+
+    /// A tier with nothing left to decide.
+    pub fn plan(&self, tier: &TierName, ask: &Ask) -> Result<Plan, Finding> {
+        Plan::resolve(&self.family(tier)?, ask).map_err(|finding| finding.below(&self.folder))
     }
 }
 
@@ -68,14 +75,15 @@ pub fn recipes(folder: &Path) -> Result<Recipes, ReadError> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         if let Some(stem) = name.strip_suffix(".toml").filter(|_| name != PROJECT_FILE) {
             let shown = path.display().to_string();
-            let tier: TierName =
-                stem.parse().map_err(|bad: crate::model::name::BadName| Finding::file(&shown, bad.to_string()))?;
+            let tier: TierName = stem
+                .parse()
+                .map_err(|bad: crate::model::name::BadName| Finding::file(&shown, bad.to_string()))?;
             tiers.insert(tier, parse(&shown, &text(&path)?)?);
         }
     }
     let path = folder.join(PROJECT_FILE);
     let project = parse(&path.display().to_string(), &text(&path)?)?;
-    Ok(Recipes { project, tiers })
+    Ok(Recipes { folder: folder.display().to_string(), project, tiers })
 }
 
 fn text(path: &Path) -> Result<String, ReadError> {

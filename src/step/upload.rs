@@ -42,6 +42,7 @@ pub struct Papers {
 impl Papers {
     /// Each file with its name. The release comes first: a run that was killed finds it, and with
     /// it what it was about to publish.
+    #[must_use]
     pub fn files(&self) -> [(&'static str, &[u8]); 3] {
         [
             (release::FILE_NAME, self.release.bytes()),
@@ -70,12 +71,7 @@ pub fn archives(
 }
 
 /// Puts the small files of a release.
-pub fn papers(
-    store: &Store,
-    release: &Release,
-    papers: &Papers,
-    key: &PublicKey,
-) -> Result<(), UploadError> {
+pub fn papers(store: &Store, release: &Release, papers: &Papers, key: &PublicKey) -> Result<(), UploadError> {
     for (name, bytes) in papers.files() {
         let place = Key::file(&release.project, &release.version, name);
         // ECDSA never signs the same way twice: after an interrupted run, the signature that is

@@ -106,10 +106,8 @@ mod tests {
 
     fn family(tier: &str, files: &[(&str, &str)]) -> Result<Family, String> {
         let project = parse("project.toml", "name='p'\nversion='1.0.0'\nplatform='linux/amd64'").unwrap();
-        let recipes = files
-            .iter()
-            .map(|(name, text)| (name.parse().unwrap(), parse(name, text).unwrap()))
-            .collect();
+        let recipes =
+            files.iter().map(|(name, text)| (name.parse().unwrap(), parse(name, text).unwrap())).collect();
         Family::of(&tier.parse().unwrap(), project, &recipes).map_err(|finding| finding.to_string())
     }
 
@@ -123,16 +121,19 @@ mod tests {
         assert_eq!(settings.workdir.as_deref(), Some("/app"));
         assert_eq!(settings.labels["a"], "1");
         assert_eq!(settings.labels["b"], "2");
-        assert_eq!(family.generations().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["base", "child"]);
+        assert_eq!(
+            family.generations().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+            ["base", "child"]
+        );
     }
 
     #[test]
     fn refusals_name_the_file_and_the_fix() {
         let refusal = |tier, files: &[(&str, &str)]| family(tier, files).unwrap_err();
-        insta::assert_snapshot!(refusal("nope", &[("base", BASE)]), @"");
-        insta::assert_snapshot!(refusal("a", &[("a", "extends = 'b'"), ("b", "extends = 'a'")]), @"");
-        insta::assert_snapshot!(refusal("a", &[("a", "extends = 'a'")]), @"");
-        insta::assert_snapshot!(refusal("a", &[("a", "description = 'x'")]), @"");
-        insta::assert_snapshot!(refusal("a", &[("base", BASE), ("a", &format!("extends = 'base'\n{BASE}"))]), @"");
+        insta::assert_snapshot!(refusal("nope", &[("base", BASE)]), @"nope.toml: there is no tier `nope`; this project has `base`");
+        insta::assert_snapshot!(refusal("a", &[("a", "extends = 'b'"), ("b", "extends = 'a'")]), @r#"b.toml: `extends = "a"` closes a circle"#);
+        insta::assert_snapshot!(refusal("a", &[("a", "extends = 'a'")]), @r#"a.toml: `extends = "a"` closes a circle"#);
+        insta::assert_snapshot!(refusal("a", &[("a", "description = 'x'")]), @"a.toml: has neither `base` nor `extends`: add one of them");
+        insta::assert_snapshot!(refusal("a", &[("base", BASE), ("a", &format!("extends = 'base'\n{BASE}"))]), @"a.toml: has both `base` and `extends`: keep one of them");
     }
 }

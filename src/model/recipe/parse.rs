@@ -23,6 +23,15 @@ impl Finding {
     }
 }
 
+impl Finding {
+    /// The same finding, with the folder that the file is in.
+    #[must_use]
+    pub fn below(mut self, folder: &str) -> Self {
+        self.file = format!("{folder}/{}", self.file);
+        self
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.at {
@@ -74,12 +83,12 @@ mod tests {
     #[test]
     fn an_unknown_key_names_its_place_and_the_known_ones() {
         let text = "description = \"x\"\n\n[health]\ncomand = [\"true\"]\n";
-        insta::assert_snapshot!(refusal::<Recipe>(text), @"");
+        insta::assert_snapshot!(refusal::<Recipe>(text), @"oracle.toml:4:1: unknown field `comand`, expected one of `command`, `interval`, `timeout`, `start_period`, `retries`");
     }
 
     #[test]
     fn a_bad_name_names_the_rule() {
-        insta::assert_snapshot!(refusal::<Project>("name = \"No Derr\"\n"), @"");
-        insta::assert_snapshot!(refusal::<Recipe>("[[steps]]\ncpy = {}\n"), @"");
+        insta::assert_snapshot!(refusal::<Project>("name = \"No Derr\"\n"), @"oracle.toml:1:8: `No Derr` is not a project name: use 1 to 63 lower-case letters, digits and `-`, beginning with a letter");
+        insta::assert_snapshot!(refusal::<Recipe>("[[steps]]\ncpy = {}\n"), @"oracle.toml:2:1: unknown variant `cpy`, expected one of `copy`, `apt`, `npm`, `run`");
     }
 }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _};
 
+use bollard::query_parameters::RemoveImageOptions;
 use flate2::read::MultiGzDecoder;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::Deserialize;
@@ -55,18 +56,25 @@ pub(super) fn unchanged(id: &str, plan: &Plan, store: &ContentStore) -> Option<I
 }
 
 /// Saves the image out of a Docker Engine.
-pub(super) async fn engine(
+pub(super) fn engine(
     engine: &Engine,
+    name: &str,
     plan: &Plan,
     store: &ContentStore,
 ) -> Result<Image, BuildError> {
-    let tag = plan.tag.to_string();
-    let stream = engine.docker.export_image(&tag).map_err(io::Error::other).boxed();
+    let stream = engine.docker.export_image(name).map_err(io::Error::other).boxed();
     let reader = SyncIoBridge::new(StreamReader::new(stream));
     tokio::task::block_in_place(|| take(reader, plan, store)).map_err(BuildError::Import)
 }
 
-/// Reads the tar that a BuildKit daemon sent.
+/// Takes a name away from the engine; the image goes with it unless it has another name.
+pub(super) async fn forget(engine: &Engine, name: &str) -> Result<(), BuildError> {
+    let removed = engine.docker.remove_image(name, None::<RemoveImageOptions>, None).await;
+    removed.map_err(Engine::refused(format!("remove the name `{name}`")))?;
+    Ok(())
+}
+
+/// Reads the tar that a `BuildKit` daemon sent.
 pub(super) fn tar(mut file: File, plan: &Plan, store: &ContentStore) -> Result<Image, ImportError> {
     file.rewind().map_err(ImportError::Io)?;
     tokio::task::block_in_place(|| take(BufReader::new(file), plan, store))
@@ -89,10 +97,8 @@ fn take(tar: impl Read, plan: &Plan, store: &ContentStore) -> Result<Image, Impo
             let target = entry.link_name_bytes().unwrap_or_default();
             let target = String::from_utf8_lossy(&target).trim_start_matches("../").to_owned();
             links.insert(path, target);
-        } else if entry.header().entry_type().is_file() {
-            if path.starts_with("blobs/") || path.ends_with(".json") || path.ends_with("/layer.tar") {
-                blobs.insert(path, plain(&mut entry, store)?);
-            }
+        } else if entry.header().entry_type().is_file() && is_blob(&path) {
+            blobs.insert(path, plain(&mut entry, store)?);
         }
     }
     // Drains the stream, so that the engine sees its answer read to the end.
@@ -110,6 +116,12 @@ fn take(tar: impl Read, plan: &Plan, store: &ContentStore) -> Result<Image, Impo
     let image = Image::new(plan.tag.clone(), plan.platform.clone(), &bytes, layers)?;
     store.list(&image)?;
     Ok(image)
+}
+
+/// Whether an entry can be a layer or a configuration, in either layout.
+#[expect(clippy::case_sensitive_file_extension_comparisons, reason = "engines write lower case")]
+fn is_blob(path: &str) -> bool {
+    path.starts_with("blobs/") || path.ends_with(".json") || path.ends_with("/layer.tar")
 }
 
 /// Stores an entry, decompressed when it is a gzip stream.

@@ -1,6 +1,6 @@
-//! Builds a plan through BuildKit, over our own small gRPC client.
+//! Builds a plan through `BuildKit`, over our own small gRPC client.
 //!
-//! BuildKit needs one byte stream that speaks gRPC ([`transport`]); the session through which it
+//! `BuildKit` needs one byte stream that speaks gRPC ([`transport`]); the session through which it
 //! reads our files and secrets ([`session`], [`files`]) runs inside that stream. [`solve`] asks for
 //! the image and listens. [`import`] takes what comes out into the content store. No `docker`
 //! command and no buildx is involved.
@@ -23,12 +23,23 @@ use crate::model::context::Tree;
 use crate::model::name::StageName;
 use crate::model::plan::Plan;
 
+/// Whether the image also stays in the Docker Engine that built it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Only in the content store.
+    Store,
+    /// In the engine too, under its tag.
+    Engine,
+}
+
 /// What a build reads besides the plan.
 pub struct Inputs {
     /// Files of the context.
     pub context: Tree,
     /// Files that hold secrets, by the name under which steps ask for them.
     pub secrets: BTreeMap<StageName, PathBuf>,
+    /// Where the image stays.
+    pub keep: Keep,
 }
 
 /// Why there is no image.
@@ -48,7 +59,7 @@ pub enum BuildError {
     /// A step failed.
     #[error("{0}")]
     Step(Failure),
-    /// BuildKit refused, outside of any step.
+    /// `BuildKit` refused, outside of any step.
     #[error("BuildKit could not build `{tag}`: {message}")]
     Refused {
         /// Which image.

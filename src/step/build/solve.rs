@@ -1,4 +1,4 @@
-//! Asks BuildKit for the image, listens while it works, and takes the result over.
+//! Asks `BuildKit` for the image, listens while it works, and takes the result over.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use super::session::{self, Shared};
 use super::status::Board;
 use super::transport::{self, Builder, Control};
-use super::{BuildError, Inputs, import};
+use super::{BuildError, Inputs, Keep, import};
 use crate::model::context::{Entry, File, Tree};
 use crate::model::image::Image;
 use crate::model::plan::Plan;
@@ -36,7 +36,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// BuildKit sends the last status messages after its answer; it gets this long.
+/// `BuildKit` sends the last status messages after its answer; it gets this long.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Builds the image and puts it into the content store. Dropping the future cancels the build.
@@ -48,6 +48,7 @@ pub async fn build(
     hear: Hear<'_>,
 ) -> Result<Image, BuildError> {
     inputs.check(plan)?;
+    let keep = inputs.keep;
     let mut control = transport::connect(builder).await?;
     let export = tempfile::tempfile().map_err(import::ImportError::Io)?;
     let wants_tar = matches!(builder, Builder::BuildKit(_));
@@ -55,25 +56,36 @@ pub async fn build(
         context: Arc::new(inputs.context),
         dockerfile: Arc::new(dockerfile(plan)),
         secrets: inputs.secrets.into_iter().map(|(id, path)| (id.to_string(), path)).collect(),
-        export: Mutex::new(match wants_tar {
-            true => Some(tokio::fs::File::from_std(export.try_clone().map_err(import::ImportError::Io)?)),
-            false => None,
+        export: Mutex::new(if wants_tar {
+            Some(tokio::fs::File::from_std(export.try_clone().map_err(import::ImportError::Io)?))
+        } else {
+            None
         }),
     });
     let key = format!("imgforge/{}", plan.tag);
     let session = session::open(&mut control, shared, &key).await?;
-    let answer = solve(&mut control, request(plan, &session.id, builder), hear, &plan.tag.to_string()).await?;
+    let name = match keep {
+        Keep::Engine => plan.tag.to_string(),
+        // The engine's exporter cannot export without storing: a name that nobody else has.
+        Keep::Store => format!("imgforge/build:{}", session.id),
+    };
+    let request = request(plan, &session.id, &name, builder);
+    let answer = solve(&mut control, request, hear, &plan.tag.to_string()).await?;
     drop(session);
     hear(Event::Doing("taking the image into the content store"));
     match builder {
         Builder::BuildKit(_) => Ok(import::tar(export, plan, store)?),
         Builder::Engine(address) => {
             let id = answer.get("containerimage.config.digest").or(answer.get("containerimage.digest"));
-            if let Some(image) = id.and_then(|id| import::unchanged(id, plan, store)) {
-                return Ok(image);
-            }
             let engine = Engine::connect(address).await?;
-            import::engine(&engine, plan, store).await
+            let image = match id.and_then(|id| import::unchanged(id, plan, store)) {
+                Some(image) => Ok(image),
+                None => import::engine(&engine, &name, plan, store),
+            };
+            if keep == Keep::Store {
+                import::forget(&engine, &name).await?;
+            }
+            image
         }
     }
 }
@@ -84,8 +96,10 @@ async fn solve(
     hear: Hear<'_>,
     tag: &str,
 ) -> Result<HashMap<String, String>, BuildError> {
-    let refused =
-        |status: tonic::Status| BuildError::Refused { tag: tag.to_owned(), message: status.message().to_owned() };
+    let refused = |status: tonic::Status| BuildError::Refused {
+        tag: tag.to_owned(),
+        message: status.message().to_owned(),
+    };
     let mut board = Board::default();
     let watch = StatusRequest { r#ref: request.r#ref.clone() };
     let mut watcher = control.clone();
@@ -114,13 +128,13 @@ async fn solve(
     }
 }
 
-fn request(plan: &Plan, session: &str, builder: &Builder) -> SolveRequest {
+fn request(plan: &Plan, session: &str, name: &str, builder: &Builder) -> SolveRequest {
     let mut attributes = HashMap::from([
         ("target".to_owned(), plan.tier.to_string()),
         ("platform".to_owned(), plan.platform.to_string()),
     ]);
     attributes.extend(plan.args.iter().map(|(name, value)| (format!("build-arg:{name}"), value.clone())));
-    let name = ("name".to_owned(), plan.tag.to_string());
+    let name = ("name".to_owned(), name.to_owned());
     let exporter = match builder {
         Builder::Engine(_) => Exporter { r#type: "moby".to_owned(), attrs: HashMap::from([name]) },
         // Plain layers: imgforge compresses for the archive itself, in parallel.
@@ -151,4 +165,3 @@ fn dockerfile(plan: &Plan) -> Tree {
     tree.insert("Dockerfile", Entry::File(File::generated(plan.dockerfile.clone().into_bytes(), false)));
     tree
 }
-

@@ -1,4 +1,4 @@
-//! Turns BuildKit's status messages into events, and remembers what a failed step printed.
+//! Turns `BuildKit`'s status messages into events, and remembers what a failed step printed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,7 +11,7 @@ use crate::step::progress::{Event, Hear};
 /// Lines of a failed step that its error shows.
 const LAST_LINES: usize = 20;
 
-/// What is known of the steps so far. BuildKit repeats itself; each step is told once.
+/// What is known of the steps so far. `BuildKit` repeats itself; each step is told once.
 #[derive(Default)]
 pub(super) struct Board {
     names: BTreeMap<String, String>,
@@ -29,7 +29,8 @@ impl Board {
             self.vertex(vertex, hear);
         }
         for log in message.logs {
-            let text = self.partial.remove(&log.vertex).unwrap_or_default() + &String::from_utf8_lossy(&log.msg);
+            let text =
+                self.partial.remove(&log.vertex).unwrap_or_default() + &String::from_utf8_lossy(&log.msg);
             let mut lines: Vec<&str> = text.split('\n').collect();
             let rest = lines.pop().unwrap_or_default();
             let kept = self.logs.entry(log.vertex.clone()).or_default();
@@ -105,7 +106,8 @@ mod tests {
             completed: Some(Timestamp { seconds: 3, nanos: 0 }),
             ..Vertex::default()
         };
-        let log = |msg: &[u8]| VertexLog { vertex: "b".to_owned(), msg: msg.to_vec(), ..VertexLog::default() };
+        let log =
+            |msg: &[u8]| VertexLog { vertex: "b".to_owned(), msg: msg.to_vec(), ..VertexLog::default() };
         let message = StatusResponse {
             vertexes: vec![vertex("a", "context canceled"), vertex("b", "exit code: 1")],
             logs: vec![log(b"one\ntw"), log(b"o\n10%\r20%\nlast")],

@@ -1,4 +1,4 @@
-//! One byte stream to BuildKit that speaks gRPC.
+//! One byte stream to `BuildKit` that speaks gRPC.
 //!
 //! | endpoint | how |
 //! |---|---|
@@ -25,13 +25,13 @@ use crate::step::engine::Address;
 /// What builds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Builder {
-    /// The BuildKit inside a Docker Engine.
+    /// The `BuildKit` inside a Docker Engine.
     Engine(Address),
-    /// A BuildKit daemon of its own.
+    /// A `BuildKit` daemon of its own.
     BuildKit(Address),
 }
 
-/// BuildKit's control service.
+/// `BuildKit`'s control service.
 pub(super) type Control = ControlClient<Channel>;
 
 /// Status messages of large builds exceed tonic's 4 MiB.
@@ -78,8 +78,9 @@ async fn try_connect(address: Address, opening: Opening) -> Result<Control, AnyE
             async move { open(&address, opening).await.map(TokioIo::new) }
         }))
         .await?;
-    let mut control =
-        ControlClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+    let mut control = ControlClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
     // A call that every BuildKit has: only its answer proves that gRPC is spoken.
     control.list_workers(ListWorkersRequest::default()).await?;
     Ok(control)

@@ -1,0 +1,249 @@
+//! Builds through the real `BuildKit` of the machine's Docker Engine.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use crate::assert_session;
+use crate::harness::{Home, must, run, tool};
+
+const BASE: &str = "[base.debian]\nsuite = \"trixie\"\npackages = []\n";
+
+/// A project with a minimal base and one tier, and an image name of its own.
+pub(crate) struct Project {
+    pub(crate) home: Home,
+    name: String,
+}
+
+/// Root filesystems are shared by all tests and kept between runs: they take half a minute.
+fn shared_cache() -> PathBuf {
+    static READY: OnceLock<PathBuf> = OnceLock::new();
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cache");
+    READY
+        .get_or_init(|| {
+            fs::create_dir_all(&folder).unwrap();
+            let lock = fs::File::create(folder.join("lock")).unwrap();
+            lock.lock().unwrap();
+            let first = Project::unprepared("t-first", "");
+            must(first.imgforge(&["build", "t", "--quiet"]).env("XDG_CACHE_HOME", &folder));
+            folder
+        })
+        .clone()
+}
+
+impl Project {
+    pub(crate) fn new(name: &str, tier: &str) -> Self {
+        shared_cache();
+        Self::unprepared(name, tier)
+    }
+
+    fn unprepared(name: &str, tier: &str) -> Self {
+        let project = Self { home: Home::new(), name: name.to_owned() };
+        let head = format!("name = \"{name}\"\nversion = \"1.0.0\"\nplatform = \"linux/amd64\"\n");
+        project.write("recipes/project.toml", &head);
+        project.write("recipes/base.toml", BASE);
+        project.tier(tier);
+        project
+    }
+
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        let path = self.home.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn tier(&self, tier: &str) {
+        self.write("recipes/t.toml", &format!("extends = \"base\"\ncontext = \"files\"\n{tier}"));
+        fs::create_dir_all(self.home.path("recipes/files")).unwrap();
+    }
+
+    pub(crate) fn imgforge(&self, arguments: &[&str]) -> Command {
+        let mut command = self.home.imgforge(arguments);
+        command.env("XDG_CACHE_HOME", PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cache"));
+        command
+    }
+
+    fn build(&self, arguments: &[&str]) -> String {
+        self.home.record(&mut self.imgforge(&[&["build", "t", "--load", "--quiet"], arguments].concat()))
+    }
+
+    /// What a command prints inside the image that was built.
+    pub(crate) fn inside(&self, shell: &str) -> String {
+        let tag = format!("{}/t:1.0.0", self.name);
+        must(&mut tool("docker", &["run", "--rm", "--network", "none", &tag, "sh", "-c", shell]))
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        run(&mut tool("docker", &["image", "rm", "-f", &format!("{}/t:1.0.0", self.name)]));
+    }
+}
+
+#[test]
+fn a_failing_step_shows_what_it_printed_last() {
+    let shell = "for i in $(seq 30); do echo line $i; done; echo the reason >&2; exit 3";
+    let project = Project::new("t-failing", &format!("[[steps]]\nrun.shell = \"{shell}\"\n"));
+    assert_session!(project.build(&[]), @r#"
+    exit 30
+    --- stderr
+    error: the build failed at `[t 1/2] RUN ["/bin/sh", "-c", "for i in $(seq 30); do echo line $i; done; echo the reason >&2; exit 3"]`
+      cause: executor failed running [/bin/sh -c for i in $(seq 30); do echo line $i; done; echo the reason >&2; exit 3]: exit code: 3
+      | line 12
+      | line 13
+      | line 14
+      | line 15
+      | line 16
+      | line 17
+      | line 18
+      | line 19
+      | line 20
+      | line 21
+      | line 22
+      | line 23
+      | line 24
+      | line 25
+      | line 26
+      | line 27
+      | line 28
+      | line 29
+      | line 30
+      | the reason
+
+    hint: `imgforge recipe render TIER` shows what was built
+    "#);
+}
+
+#[test]
+fn secrets_reach_the_step_and_not_the_image() {
+    let steps =
+        "[[steps]]\nrun = { shell = \"wc -c < /run/secrets/token > /size\", secrets = [\"token\"] }\n";
+    let project = Project::new("t-secret", steps);
+    assert_session!(project.build(&[]), @"
+    exit 2
+    --- stderr
+    error: the build needs the secret `token`
+
+    hint: give it with `--secret id=ID,src=FILE`
+    ");
+    project.write("token", "s3cr3t-s3cr3t");
+    let built = project.build(&["--secret", "id=token,src=token"]);
+    assert!(built.starts_with("exit 0"), "{built}");
+    assert_eq!(project.inside("cat /size; ls /run/secrets 2>/dev/null || true").trim(), "13");
+    let archive = must(&mut project.imgforge(&["export", "t", "-o", "dist", "--quiet"]));
+    let file = project.home.path(archive.split_whitespace().next().unwrap());
+    let unpacked =
+        must(Command::new("sh").args(["-c", "gunzip -c \"$0\" | grep -ac s3cr3t-s3cr3t || true"]).arg(file));
+    assert_eq!(unpacked.trim(), "0");
+}
+
+#[test]
+fn build_arguments_are_declared() {
+    let tier =
+        "[args]\nGREETING = \"hello $HOME\"\n[[steps]]\nrun.shell = \"echo \\\"$GREETING\\\" > /greeting\"\n";
+    let project = Project::new("t-args", tier);
+    assert!(project.build(&[]).starts_with("exit 0"));
+    assert_eq!(project.inside("cat /greeting"), "hello $HOME\n");
+    assert!(project.build(&["--build-arg", "GREETING=a \"b\""]).starts_with("exit 0"));
+    assert_eq!(project.inside("cat /greeting"), "a \"b\"\n");
+    assert_session!(project.build(&["--build-arg", "OTHER=x"]), @"
+    exit 2
+    --- stderr
+    error: t.toml: build argument `OTHER` is not declared under `[args]`; declared: `GREETING`
+
+    hint: change the file, then run `imgforge recipe check`
+    ");
+}
+
+#[test]
+fn the_context_is_what_dockerignore_leaves_and_any_change_is_seen() {
+    let project = Project::new("t-context", "[[steps]]\ncopy = { paths = [\".\"], to = \"/files/\" }\n");
+    for (path, text) in [
+        (".dockerignore", "*.log\nsecret\n!secret/public\n"),
+        ("a.txt", "one"),
+        ("b.log", "noise"),
+        ("deep/er/run.sh", "#!/bin/sh\n"),
+        ("secret/key", "hidden"),
+        ("secret/public", "shown"),
+        ("with space", "x"),
+    ] {
+        project.write(&format!("recipes/files/{path}"), text);
+    }
+    std::os::unix::fs::symlink("a.txt", project.home.path("recipes/files/link")).unwrap();
+    must(Command::new("chmod").arg("777").arg(project.home.path("recipes/files/deep/er/run.sh")));
+    assert!(project.build(&[]).starts_with("exit 0"));
+    let list = "cd /files && find . -type f -o -type l | sort && stat -c '%a %U %Y' a.txt deep/er/run.sh && cat link";
+    assert_session!(project.inside(list), @"
+    ./.dockerignore
+    ./a.txt
+    ./deep/er/run.sh
+    ./link
+    ./secret/public
+    ./with space
+    644 root 0
+    755 root 0
+    one
+    ");
+    // The same size, the same second: only the content tells.
+    project.write("recipes/files/a.txt", "two");
+    assert!(project.build(&[]).starts_with("exit 0"));
+    assert_eq!(project.inside("cat /files/a.txt"), "two");
+}
+
+#[test]
+fn a_package_step_without_its_lock_is_refused() {
+    let project =
+        Project::new("t-lock", "[[steps]]\nnpm = { lock = \"package-lock.json\", directory = \"/app\" }\n");
+    assert_session!(project.build(&[]), @"
+    exit 2
+    --- stderr
+    error: the lock file `package-lock.json` is not in the context of tier `t`
+
+    hint: run `npm install --package-lock-only` there and commit the lock file
+    ");
+}
+
+#[test]
+fn an_unchanged_image_is_not_moved_again() {
+    let project = Project::new("t-again", "");
+    let first = project.build(&[]);
+    assert_eq!(first, project.build(&[]));
+    let mut exports = Vec::new();
+    for folder in ["one", "two"] {
+        exports.push(
+            must(&mut project.imgforge(&["export", "t", "-o", folder, "--json"])).replace(folder, "[FOLDER]"),
+        );
+    }
+    assert_eq!(exports[0], exports[1]);
+}
+
+#[test]
+fn control_c_cancels_the_build_in_the_engine() {
+    let marker = "sleep 98765";
+    let project = Project::new("t-cancel", &format!("[[steps]]\nrun.shell = \"{marker}\"\n"));
+    let mut child =
+        project.imgforge(&["build", "t"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait("the step runs", || running(marker));
+    must(Command::new("kill").args(["-INT", &child.id().to_string()]));
+    wait("imgforge ends", || child.try_wait().unwrap().is_some());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    wait("the step is gone", || !running(marker));
+}
+
+fn running(command: &str) -> bool {
+    let wanted = command.replace(' ', "\0");
+    fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+        fs::read(entry.path().join("cmdline")).is_ok_and(|line| line.starts_with(wanted.as_bytes()))
+    })
+}
+
+fn wait(what: &str, done: impl FnMut() -> bool) {
+    let mut done = done;
+    let end = Instant::now() + Duration::from_mins(1);
+    while !done() {
+        assert!(Instant::now() < end, "{what}: not within a minute");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}

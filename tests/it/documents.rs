@@ -1,0 +1,117 @@
+//! Sealed documents: what stock cosign says of them, and what no change survives.
+
+use std::fs;
+
+use imgforge::model::channel::Channel;
+use imgforge::model::key::TrustedKeys;
+use imgforge::model::release::Release;
+use imgforge::model::seal::{SealError, Sealed};
+use proptest::prelude::*;
+
+use crate::harness::{must, run, tool};
+use crate::workbench::Bench;
+
+/// A command in a namespace without any network.
+fn offline(tool_name: &str, arguments: &[&str]) -> std::process::Command {
+    let with_path = tool(tool_name, &[]);
+    let mut command = tool("unshare", &["-n", with_path.get_program().to_str().unwrap()]);
+    command.args(arguments);
+    command
+}
+
+#[test]
+fn cosign_verifies_every_hop_offline() {
+    let bench = Bench::published("t-cosign");
+    let at = |below: &str| bench.object(below).to_str().unwrap().to_owned();
+    let (key, evil) = (bench.home.text("keys/cosign.pub"), bench.home.text("evil/cosign.pub"));
+    bench.home.must(&["keys", "generate", "--output", "evil"]);
+    let release = at("releases/1.0.0/release.sigstore.json");
+    let sums = at("releases/1.0.0/SHA256SUMS");
+    let attestation = |key: &str, kind: &str, bundle: &str, file: &str| {
+        let kind = format!("https://imgforge.dev/{kind}/v1");
+        let ignore = "--insecure-ignore-tlog";
+        offline(
+            "cosign",
+            &["verify-blob-attestation", "--key", key, "--type", &kind, "--bundle", bundle, ignore, file],
+        )
+    };
+    let channel = at("channels/stable.sigstore.json");
+    let archive = at("releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz");
+    must(&mut attestation(&key, "channel", &channel, &release));
+    must(&mut attestation(&key, "release", &release, &archive));
+    let detached = |key: &str| {
+        let signature = format!("{sums}.sig");
+        offline(
+            "cosign",
+            &["verify-blob", "--key", key, "--signature", &signature, "--insecure-ignore-tlog", &sums],
+        )
+    };
+    must(&mut detached(&key));
+    // The checks can fail: another key, another kind, another file.
+    for mut wrong in [
+        attestation(&evil, "release", &release, &archive),
+        attestation(&key, "channel", &release, &archive),
+        attestation(&key, "release", &release, &sums),
+        detached(&evil),
+    ] {
+        assert!(!run(&mut wrong).status.success(), "{wrong:?} accepted it");
+    }
+}
+
+#[test]
+fn openssl_and_sha256sum_are_enough() {
+    let bench = Bench::published("t-openssl");
+    let folder = bench.object("releases/1.0.0");
+    let signature = fs::read_to_string(folder.join("SHA256SUMS.sig")).unwrap();
+    let script = "base64 -d SHA256SUMS.sig > sig && openssl dgst -sha256 -verify \"$0\" -signature sig SHA256SUMS && sha256sum -c SHA256SUMS";
+    let mut shell = tool("sh", &["-c", script, &bench.home.text("keys/cosign.pub")]);
+    let said = must(shell.current_dir(&folder));
+    assert!(said.contains("Verified OK") && said.contains("tiny-1.0.0-linux-amd64.tar.gz: OK"), "{said}");
+    assert!(signature.ends_with('\n'));
+}
+
+#[test]
+fn verification_opens_no_socket() {
+    let bench = Bench::published("t-offline");
+    let imgforge = env!("CARGO_BIN_EXE_imgforge");
+    let mut command =
+        tool("unshare", &["-n", imgforge, "verify", bench.object("releases/1.0.0").to_str().unwrap()]);
+    let said = must(command.env("HOME", bench.home.path("")));
+    assert!(said.contains("integrity  OK") && said.contains("freshness  unknown"), "{said}");
+}
+
+#[test]
+fn every_changed_byte_of_a_document_is_refused() {
+    let bench = Bench::published("t-every-byte");
+    let keys = TrustedKeys::from(bench.key.public().clone());
+    let bytes = fs::read(bench.object("releases/1.0.0/release.sigstore.json")).unwrap();
+    let good = Sealed::<Release>::from_bytes(bytes.clone()).verify(&keys).unwrap();
+    for at in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x01;
+        match Sealed::<Release>::from_bytes(changed).verify(&keys) {
+            Err(SealError::NotSealed { .. } | SealError::Changed { .. } | SealError::Untrusted { .. }) => {}
+            Err(error) => panic!("byte {at}: {error}"),
+            // The hint is not signed, and only says which key to try first: cosign ignores it too.
+            Ok(same) => {
+                assert_eq!(*same, *good);
+                let text = String::from_utf8_lossy(&bytes);
+                let hint = text.find("\"hint\":\"").unwrap();
+                assert!((hint..hint + 60).contains(&at), "byte {at} changed nothing");
+            }
+        }
+    }
+}
+
+proptest! {
+    /// Foreign bytes are refused, never a panic, and never accepted.
+    #[test]
+    fn foreign_bytes_are_no_document(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let bench = BENCH.get_or_init(|| Bench::new("t-foreign"));
+        let keys = TrustedKeys::from(bench.key.public().clone());
+        prop_assert!(Sealed::<Channel>::from_bytes(bytes.clone()).verify(&keys).is_err());
+        prop_assert!(Sealed::<Release>::from_bytes(bytes).verify(&keys).is_err());
+    }
+}
+
+static BENCH: std::sync::OnceLock<Bench> = std::sync::OnceLock::new();

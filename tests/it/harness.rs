@@ -1,0 +1,110 @@
+//! Runs the real binary in a home of its own, and writes down what a person would see.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A person's machine: an empty home and a folder to work in.
+pub(crate) struct Home {
+    folder: tempfile::TempDir,
+}
+
+/// The password of every key that tests make.
+pub(crate) const PASSWORD: &str = "correct horse";
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
+        self.folder.path().join(below)
+    }
+
+    pub(crate) fn text(&self, below: &str) -> String {
+        self.path(below).to_str().unwrap().to_owned()
+    }
+
+    /// `imgforge` with arguments, in this home.
+    pub(crate) fn imgforge(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_imgforge"));
+        command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
+        for variable in
+            ["XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "BUILDKIT_HOST", "IMGFORGE_STORE"]
+        {
+            command.env_remove(variable);
+        }
+        command.env("HOME", self.folder.path()).env("COSIGN_PASSWORD", PASSWORD).env("COLUMNS", "100");
+        command
+    }
+
+    /// Runs and writes down exit code, stdout and stderr.
+    pub(crate) fn session(&self, arguments: &[&str]) -> String {
+        self.record(&mut self.imgforge(arguments))
+    }
+
+    /// Runs a prepared command and writes it down.
+    pub(crate) fn record(&self, command: &mut Command) -> String {
+        record(&run(command), &[(self.folder.path(), "[HOME]"), (root(), "[ROOT]")])
+    }
+
+    /// Runs something that must work; returns stdout.
+    pub(crate) fn must(&self, arguments: &[&str]) -> String {
+        must(&mut self.imgforge(arguments))
+    }
+}
+
+/// The repository.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub(crate) fn run(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// Runs something that must work; returns stdout.
+pub(crate) fn must(command: &mut Command) -> String {
+    let output = run(command);
+    assert!(output.status.success(), "{command:?}\n{}", record(&output, &[]));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A tool that `tests/setup/tools` installed, found first in its folder.
+pub(crate) fn tool(name: &str, arguments: &[&str]) -> Command {
+    let folder = must(Command::new(root().join("tests/setup/tools")).arg("--path").env_clear().envs(home()));
+    let installed = Path::new(folder.trim()).join(name);
+    let mut command = Command::new(if installed.exists() { installed } else { PathBuf::from(name) });
+    command.args(arguments).env("COSIGN_PASSWORD", PASSWORD);
+    command
+}
+
+fn home() -> impl Iterator<Item = (String, String)> {
+    std::env::vars().filter(|(name, _)| ["HOME", "PATH", "IMGFORGE_TOOLS"].contains(&name.as_str()))
+}
+
+fn record(output: &Output, names: &[(&Path, &str)]) -> String {
+    let mut text = format!("exit {}\n", output.status.code().unwrap_or(-1));
+    for (name, bytes) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
+        if !bytes.is_empty() {
+            let _ = write!(text, "--- {name}\n{}", String::from_utf8_lossy(bytes));
+        }
+    }
+    for (path, name) in names {
+        text = text.replace(path.to_str().unwrap(), name);
+    }
+    text
+}
+
+/// Snapshot settings: what differs from run to run gets a name.
+#[macro_export]
+macro_rules! assert_session {
+    ($session:expr, @$expected:literal) => {{
+        let mut settings = insta::Settings::clone_current();
+        settings.add_filter(r"\.tmp[A-Za-z0-9]{6}", "[TMP]");
+        settings.add_filter(r"sha256:[0-9a-f]{64}", "sha256:[DIGEST]");
+        settings.add_filter(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "[TIME]");
+        settings.add_filter(r"Docker \d+\.\S+", "Docker [VERSION]");
+        settings.bind(|| insta::assert_snapshot!($session, @$expected));
+    }};
+}

@@ -1,0 +1,205 @@
+//! Keys: ours in cosign, cosign's in imgforge, and those that are refused.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::assert_session;
+use crate::harness::{Home, must, run, tool};
+use crate::workbench::Bench;
+
+#[test]
+fn generate_writes_a_pair_that_cosign_uses() {
+    let home = Home::new();
+    assert_session!(home.session(&["keys", "generate"]), @"
+    exit 0
+    --- stdout
+    private key  keys/cosign.key  keep it secret and backed up
+    public key   keys/cosign.pub  give it to operators
+    fingerprint  sha256:[DIGEST]
+    ");
+    let mode = fs::metadata(home.path("keys/cosign.key")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let key = home.text("keys/cosign.key");
+    let theirs = must(&mut tool("cosign", &["public-key", "--key", &key]));
+    let ours = home.must(&["keys", "public"]);
+    assert_eq!(theirs.trim(), ours.trim());
+    assert_eq!(ours, fs::read_to_string(home.path("keys/cosign.pub")).unwrap());
+    assert!(!fs::read_to_string(home.path("keys/cosign.key")).unwrap().contains('\r'));
+    // Never replaced.
+    assert_session!(home.session(&["keys", "generate"]), @"
+    exit 2
+    --- stderr
+    error: `keys/cosign.pub` exists already, and a key is never replaced
+
+    hint: choose another name with `--name NAME`, or move the old key away
+    ");
+}
+
+#[test]
+fn a_key_that_cosign_made_signs_here() {
+    let bench = Bench::new("t-cosign-key");
+    must(tool("cosign", &["generate-key-pair"]).current_dir(bench.home.path("")));
+    let mut open = bench.home.imgforge(&["keys", "public", "cosign.key"]);
+    assert_eq!(must(&mut open), fs::read_to_string(bench.home.path("cosign.pub")).unwrap());
+    let key =
+        imgforge::step::keyring::open(&bench.home.path("cosign.key"), crate::harness::PASSWORD.as_bytes())
+            .unwrap();
+    let signed = imgforge::step::sign::detached(b"hello", &key).unwrap();
+    fs::write(bench.home.path("file"), "hello").unwrap();
+    fs::write(bench.home.path("file.sig"), signed).unwrap();
+    let arguments =
+        ["verify-blob", "--key", "cosign.pub", "--signature", "file.sig", "--insecure-ignore-tlog", "file"];
+    must(tool("cosign", &arguments).current_dir(bench.home.path("")));
+}
+
+#[test]
+fn passwords() {
+    let home = Home::new();
+    let mut empty = home.imgforge(&["keys", "generate"]);
+    assert!(run(empty.env("COSIGN_PASSWORD", "")).status.success());
+    // Set but empty is a password, and the wrong one is called wrong.
+    let mut public = home.imgforge(&["keys", "public"]);
+    assert!(run(public.env("COSIGN_PASSWORD", "")).status.success());
+    assert_session!(home.session(&["keys", "public"]), @"
+    exit 2
+    --- stderr
+    error: the password does not open `keys/cosign.key`, or the file is damaged
+
+    hint: set `COSIGN_PASSWORD`, or name a file with `--password-file FILE`
+    ");
+    let mut unset = home.imgforge(&["keys", "public"]);
+    assert_session!(home.record(unset.env_remove("COSIGN_PASSWORD")), @"
+    exit 2
+    --- stderr
+    error: the private key needs a password, and there is no terminal to ask on
+
+    hint: set `COSIGN_PASSWORD`, or name a file with `--password-file FILE`
+    ");
+    fs::write(home.path("password"), "\n").unwrap();
+    home.must(&["keys", "public", "--password-file", "password"]);
+}
+
+#[test]
+fn import_takes_p256_and_rsa_and_says_why_not_the_others() {
+    let home = Home::new();
+    let mut number = 0;
+    let mut import = |arguments: &[&str]| {
+        number += 1;
+        let (source, name) = (format!("source{number}.pem"), format!("key{number}"));
+        must(tool("openssl", &[arguments, &["-out", &source]].concat()).current_dir(home.path("")));
+        home.session(&["keys", "import", &source, "--name", &name])
+    };
+    assert_session!(import(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]), @"
+    exit 0
+    --- stdout
+    private key  keys/key1.key  keep it secret and backed up
+    public key   keys/key1.pub  give it to operators
+    fingerprint  sha256:[DIGEST]
+    ");
+    assert_session!(import(&["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]), @"
+    exit 0
+    --- stdout
+    private key  keys/key2.key  keep it secret and backed up
+    public key   keys/key2.pub  give it to operators
+    fingerprint  sha256:[DIGEST]
+    ");
+    assert_session!(import(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"]), @"
+    exit 2
+    --- stderr
+    error: the key in `keys/key3.key` cannot be used
+      cause: ECDSA P-384 keys are refused: cosign 3 cannot verify the bundles that it signs with them
+
+    hint: use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one
+    ");
+    assert_session!(import(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"]), @"
+    exit 2
+    --- stderr
+    error: the key in `keys/key4.key` cannot be used
+      cause: ECDSA P-521 keys are refused: cosign 3 cannot verify the bundles that it signs with them
+
+    hint: use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one
+    ");
+    assert_session!(import(&["genpkey", "-algorithm", "ed25519"]), @"
+    exit 2
+    --- stderr
+    error: the key in `keys/key5.key` cannot be used
+      cause: Ed25519 keys are refused: cosign 3 cannot verify the bundles that it signs with them
+
+    hint: use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one
+    ");
+    assert_session!(import(&["ecparam", "-genkey", "-noout", "-name", "prime256v1"]), @"
+    exit 2
+    --- stderr
+    error: `source6.pem` holds no private key that imgforge reads: it is in SEC1 form; `openssl pkcs8 -topk8 -nocrypt` converts it
+
+    hint: use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one
+    ");
+    for name in ["key1", "key2"] {
+        let path = home.text(&format!("keys/{name}.key"));
+        let theirs = must(&mut tool("cosign", &["public-key", "--key", &path]));
+        assert_eq!(theirs.trim(), fs::read_to_string(home.path(&format!("keys/{name}.pub"))).unwrap().trim());
+    }
+    for name in ["key3", "key4", "key5", "key6"] {
+        assert!(!home.path(&format!("keys/{name}.key")).exists(), "{name} was written");
+    }
+}
+
+#[test]
+fn a_public_key_is_not_a_private_one() {
+    let home = Home::new();
+    home.must(&["keys", "generate"]);
+    assert_session!(home.session(&["keys", "public", "keys/cosign.pub"]), @"
+    exit 2
+    --- stderr
+    error: `keys/cosign.pub` holds no private key that imgforge reads: it holds a `PUBLIC KEY`
+
+    hint: use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one
+    ");
+    assert_session!(home.session(&["trust", "add", "p", "--key", "keys/cosign.key", "--from", "store"]), @"
+    exit 2
+    --- stderr
+    error: the key in `keys/cosign.key` cannot be used
+      cause: this is a PEM file of `ENCRYPTED SIGSTORE PRIVATE KEY`, not of `PUBLIC KEY`
+
+    hint: use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one
+    ");
+    fs::write(home.path("junk"), "junk").unwrap();
+    assert_session!(home.session(&["keys", "public", "junk"]), @"
+    exit 2
+    --- stderr
+    error: `junk` holds no private key that imgforge reads: it is not a PEM file
+
+    hint: use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one
+    ");
+    assert_session!(home.session(&["keys", "public", "absent"]), @"
+    exit 2
+    --- stderr
+    error: cannot access `absent`
+      cause: No such file or directory (os error 2)
+
+    hint: check the path and its permissions
+    ");
+}
+
+#[test]
+fn a_pin_changes_its_store_but_never_its_key() {
+    let home = Home::new();
+    home.must(&["keys", "generate"]);
+    home.must(&["keys", "generate", "--name", "other"]);
+    home.must(&["trust", "add", "p", "--key", "keys/cosign.pub", "--from", "one"]);
+    home.must(&["trust", "add", "p", "--key", "keys/cosign.pub", "--from", "two"]);
+    assert_session!(home.session(&["trust", "add", "p", "--key", "keys/other.pub", "--from", "two"]), @"
+    exit 11
+    --- stderr
+    error: project `p` is already trusted with another key, sha256:[DIGEST]
+
+    hint: ask the project over another way whether its key changed; `imgforge trust show` shows yours
+    ");
+    assert_session!(home.session(&["trust", "show"]), @"
+    exit 0
+    --- stdout
+    p
+      key    sha256:[DIGEST]
+      store  [HOME]/two
+    ");
+}

@@ -1,0 +1,20 @@
+//! Tests that use imgforge the way people do, on real input and with real tools.
+//!
+//! They need what `tests/setup/tools` installs and a Docker Engine (`tests/setup/engine`). Nothing
+//! is skipped where something is missing: a check that did not run has not passed.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there and say where")]
+#![expect(clippy::disallowed_methods, reason = "tests read the clock and the environment themselves")]
+
+mod architecture;
+mod building;
+mod contents;
+mod documents;
+mod harness;
+mod journey;
+mod keys;
+mod manual;
+mod recipes;
+mod refusals;
+mod transport;
+mod workbench;

@@ -1,0 +1,447 @@
+//! What `--help` says, and that the documents say the same as the program.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use crate::assert_session;
+use crate::harness::{Home, root};
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "it holds the whole manual")]
+fn help_reads_well() {
+    let home = Home::new();
+    assert_session!(home.session(&["--help"]), @"
+    exit 0
+    --- stdout
+    From a recipe to a verified running node.
+
+    Release engineers build, sign and publish images as plain files; operators fetch them, verify every
+    byte against a pinned key, and load them into Docker.
+
+    Usage: imgforge [OPTIONS] <COMMAND>
+
+    Commands:
+      recipe       List, check and render recipes
+      build        Build images from recipes, through BuildKit
+      export       Write built images as plain .tar.gz files that any `docker load` reads
+      keys         Make and import signing keys, in cosign's format
+      sign         Sign exported archives: writes a sealed release, SHA256SUMS and its signature beside
+                   them
+      verify       Verify archives offline, against the release beside them
+      release      Build, pack, sign and publish a version, then move the channel to it
+      fetch        Download an image, verify every byte, and load it into Docker
+      trust        Pin the projects whose images this machine may load
+      completions  Print completions for a shell
+      help         Print this message or the help of the given subcommand(s)
+
+    Options:
+          --json
+              Print one JSON object to stdout instead of words
+
+      -q, --quiet
+              Print nothing but results and errors
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+      -V, --version
+              Print version
+
+    Release engineers:  imgforge keys generate
+                        imgforge build oracle
+                        imgforge release oracle --version 1.0.0
+    Operators:          imgforge trust add noderr --key cosign.pub --from /media/usb
+                        imgforge fetch --verify oracle
+
+    Exit codes are documented in docs/exit-codes.md.
+    ");
+    assert_session!(home.session(&["build", "--help"]), @"
+    exit 0
+    --- stdout
+    Build images from recipes, through BuildKit
+
+    Uses the BuildKit at `BUILDKIT_HOST`, else the one inside the Docker Engine at `DOCKER_HOST` (by
+    default `unix:///var/run/docker.sock`). The image lands in the local content store; `imgforge
+    export` makes a file of it.
+
+    Usage: imgforge build [OPTIONS] <TIER>...
+
+    Arguments:
+      <TIER>...
+              Which images
+
+    Options:
+          --json
+              Print one JSON object to stdout instead of words
+
+          --recipes <DIR>
+              Folder with `project.toml` and a file for each tier [default: the only one in `recipes/`]
+              
+              [env: IMGFORGE_RECIPES=]
+
+      -q, --quiet
+              Print nothing but results and errors
+
+          --version <V>
+              Version of the image [default: the project's]
+
+          --build-arg <NAME=VALUE>
+              Replace the default of a build argument
+
+          --secret <id=ID,src=FILE>
+              Give a file to the steps that ask for this secret
+
+          --fresh-base
+              Make the Debian base again, with today's updates
+
+      -h, --help
+              Print help (see a summary with '-h')
+    ");
+    assert_session!(home.session(&["export", "--help"]), @"
+    exit 0
+    --- stdout
+    Write built images as plain .tar.gz files that any `docker load` reads
+
+    The same image always gives the same bytes.
+
+    Usage: imgforge export [OPTIONS] <TIER>...
+
+    Arguments:
+      <TIER>...
+              Which images; build them first
+
+    Options:
+          --json
+              Print one JSON object to stdout instead of words
+
+      -o, --output <DIR>
+              Folder to write to
+              
+              [default: dist]
+
+      -q, --quiet
+              Print nothing but results and errors
+
+          --recipes <DIR>
+              Folder with `project.toml` and a file for each tier [default: the only one in `recipes/`]
+              
+              [env: IMGFORGE_RECIPES=]
+
+          --version <V>
+              Version of the image [default: the project's]
+
+          --build-arg <NAME=VALUE>
+              Replace the default of a build argument
+
+      -h, --help
+              Print help (see a summary with '-h')
+    ");
+    assert_session!(home.session(&["sign", "--help"]), @"
+    exit 0
+    --- stdout
+    Sign exported archives: writes a sealed release, SHA256SUMS and its signature beside them
+
+    Usage: imgforge sign [OPTIONS] <FILE>...
+
+    Arguments:
+      <FILE>...  Archives of one version in one folder
+
+    Options:
+          --json                  Print one JSON object to stdout instead of words
+          --key <FILE>            The private key [default: keys/cosign.key]
+          --password-file <FILE>  File with the password; a final line break does not count
+      -q, --quiet                 Print nothing but results and errors
+          --recipes <DIR>         Folder with `project.toml` and a file for each tier [default: the only
+                                  one in `recipes/`] [env: IMGFORGE_RECIPES=]
+      -h, --help                  Print help
+    ");
+    assert_session!(home.session(&["verify", "--help"]), @"
+    exit 0
+    --- stdout
+    Verify archives offline, against the release beside them
+
+    Checks the signature of the release, then every byte of the archive, then that it holds the very
+    image that the release describes. Never opens a socket.
+
+    Usage: imgforge verify [OPTIONS] <FILE|DIR>
+
+    Arguments:
+      <FILE|DIR>
+              An archive, or a folder with a release
+
+    Options:
+          --json
+              Print one JSON object to stdout instead of words
+
+          --key <FILE>
+              The public key to trust [default: the project pinned with `imgforge trust add`]
+
+      -q, --quiet
+              Print nothing but results and errors
+
+      -h, --help
+              Print help (see a summary with '-h')
+    ");
+    assert_session!(home.session(&["release", "--help"]), @"
+    exit 0
+    --- stdout
+    Build, pack, sign and publish a version, then move the channel to it
+
+    The channel moves last, after everything was read back from the store and verified. Running it again
+    is harmless: what was published stays, and a version never changes its content.
+
+    Usage: imgforge release [OPTIONS] --version <V> <TIER>...
+
+    Arguments:
+      <TIER>...
+              Which images
+
+    Options:
+          --json
+              Print one JSON object to stdout instead of words
+
+          --version <V>
+              The version, such as 1.4.0
+
+          --channel <NAME>
+              The channel that will point to this version
+              
+              [default: stable]
+
+      -q, --quiet
+              Print nothing but results and errors
+
+          --store <STORE>
+              Where releases live: a folder, such as a mounted disk or a web server's root
+              
+              [env: IMGFORGE_STORE=]
+              [default: dist/store]
+
+      -o, --output <DIR>
+              Folder for the packed archives
+              
+              [default: dist]
+
+          --key <FILE>
+              The private key
+              
+              [default: keys/cosign.key]
+
+          --password-file <FILE>
+              File with the password; a final line break does not count
+
+          --recipes <DIR>
+              Folder with `project.toml` and a file for each tier [default: the only one in `recipes/`]
+              
+              [env: IMGFORGE_RECIPES=]
+
+          --secret <id=ID,src=FILE>
+              Give a file to the steps that ask for this secret
+
+          --fresh-base
+              Make the Debian base again, with today's updates
+
+      -h, --help
+              Print help (see a summary with '-h')
+    ");
+    assert_session!(home.session(&["fetch", "--help"]), @"
+    exit 0
+    --- stdout
+    Download an image, verify every byte, and load it into Docker
+
+    Signatures and bytes are always verified, before Docker sees anything. With --verify the engine is
+    asked afterwards what it has: image ID, layers and platform must be the signed ones, and a container
+    is created from the image and removed. Nothing is started.
+
+    Usage: imgforge fetch [OPTIONS] <[PROJECT/]TIER[@VERSION]>
+
+    Arguments:
+      <[PROJECT/]TIER[@VERSION]>
+              Which image: TIER, TIER@VERSION or PROJECT/TIER
+
+    Options:
+          --json
+              Print one JSON object to stdout instead of words
+
+          --verify
+              Also prove that what Docker has is what was signed
+
+          --channel <NAME>
+              The channel to follow
+              
+              [default: stable]
+
+      -q, --quiet
+              Print nothing but results and errors
+
+          --from <STORE>
+              Where releases live [default: where the pinned project says]
+
+          --key <FILE>
+              The public key to trust [default: the project pinned with `imgforge trust add`]
+
+          --platform <OS/ARCH>
+              Platform of the image [default: this machine's]
+
+          --replace-tag
+              Let the image take its tag from another one
+
+      -h, --help
+              Print help (see a summary with '-h')
+    ");
+    assert_session!(home.session(&["keys", "--help"]), @"
+    exit 0
+    --- stdout
+    Make and import signing keys, in cosign's format
+
+    Usage: imgforge keys [OPTIONS] <COMMAND>
+
+    Commands:
+      generate  Make an ECDSA P-256 key pair; the private half is encrypted with a password
+      import    Take over a private key: PKCS#8 or RSA PEM, or one that cosign encrypted
+      public    Print the public key of a private key
+      help      Print this message or the help of the given subcommand(s)
+
+    Options:
+          --json   Print one JSON object to stdout instead of words
+      -q, --quiet  Print nothing but results and errors
+      -h, --help   Print help
+    ");
+    assert_session!(home.session(&["keys", "import", "--help"]), @"
+    exit 0
+    --- stdout
+    Take over a private key: PKCS#8 or RSA PEM, or one that cosign encrypted
+
+    Usage: imgforge keys import [OPTIONS] <FILE>
+
+    Arguments:
+      <FILE>  The private key
+
+    Options:
+          --json                         Print one JSON object to stdout instead of words
+          --source-password-file <FILE>  Password of an encrypted source, in a file [default: the new
+                                         key's password]
+          --output <DIR>                 Folder for the key pair [default: keys]
+      -q, --quiet                        Print nothing but results and errors
+          --name <NAME>                  Name of the two files: NAME.key and NAME.pub [default: cosign]
+          --password-file <FILE>         File with the password; a final line break does not count
+      -h, --help                         Print help
+    ");
+    assert_session!(home.session(&["trust", "add", "--help"]), @"
+    exit 0
+    --- stdout
+    Trust a project's key; compare the fingerprint with the project's over another way first
+
+    Usage: imgforge trust add [OPTIONS] --key <FILE> --from <STORE> <PROJECT>
+
+    Arguments:
+      <PROJECT>  The project, as it names itself
+
+    Options:
+          --json          Print one JSON object to stdout instead of words
+          --key <FILE>    Its public key
+          --from <STORE>  Where its releases live: a folder
+      -q, --quiet         Print nothing but results and errors
+      -h, --help          Print help
+    ");
+    assert_session!(home.session(&["recipe", "--help"]), @"
+    exit 0
+    --- stdout
+    List, check and render recipes
+
+    Usage: imgforge recipe [OPTIONS] <COMMAND>
+
+    Commands:
+      list    List the tiers of the project
+      check   Check every recipe, without building
+      render  Print the Dockerfile that a tier is built with
+      help    Print this message or the help of the given subcommand(s)
+
+    Options:
+          --json           Print one JSON object to stdout instead of words
+          --recipes <DIR>  Folder with `project.toml` and a file for each tier [default: the only one in
+                           `recipes/`] [env: IMGFORGE_RECIPES=]
+      -q, --quiet          Print nothing but results and errors
+      -h, --help           Print help
+    ");
+}
+
+#[test]
+fn wrong_use_is_explained() {
+    let home = Home::new();
+    assert_session!(home.session(&["fetsh"]), @"
+    exit 2
+    --- stderr
+    error: unrecognized subcommand 'fetsh'
+
+      tip: a similar subcommand exists: 'fetch'
+
+    Usage: imgforge [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+    ");
+    assert_session!(home.session(&["release", "oracle"]), @"
+    exit 2
+    --- stderr
+    error: the following required arguments were not provided:
+      --version <V>
+
+    Usage: imgforge release --version <V> <TIER>...
+
+    For more information, try '--help'.
+    ");
+    assert_session!(home.session(&["build", "Oracle"]), @"
+    exit 2
+    --- stderr
+    error: invalid value 'Oracle' for '<TIER>...': `Oracle` is not a tier name: use 1 to 63 lower-case letters, digits and `-`, beginning with a letter
+
+    For more information, try '--help'.
+    ");
+    assert_session!(home.session(&["build", "oracle", "--secret", "id=x,src=/nowhere"]), @"
+    exit 2
+    --- stderr
+    error: invalid value 'id=x,src=/nowhere' for '--secret <id=ID,src=FILE>': there is no file `/nowhere`
+
+    For more information, try '--help'.
+    ");
+    assert_session!(home.session(&["fetch", "oracle", "--key", "cosign.pub"]), @"
+    exit 2
+    --- stderr
+    error: `--key` needs to know the project and the store
+
+    hint: write `imgforge fetch --verify PROJECT/TIER --key cosign.pub --from STORE`
+    ");
+    let mut address = home.imgforge(&["fetch", "oracle"]);
+    assert_session!(home.record(address.env("DOCKER_HOST", "/var/run/docker.sock")), @"
+    exit 2
+    --- stderr
+    error: `DOCKER_HOST`: `/var/run/docker.sock` is not an address: use `unix:///path/to/socket` or `tcp://host:port`
+
+    hint: change or unset `DOCKER_HOST`
+    ");
+}
+
+#[test]
+fn exit_codes_are_documented() {
+    let source = fs::read_to_string(root().join("src/cli/report.rs")).unwrap();
+    let body = source.split("enum Code {").nth(1).unwrap().split('}').next().unwrap();
+    let used: BTreeSet<u8> = body
+        .lines()
+        .filter_map(|line| line.split('=').nth(1)?.trim_matches([' ', ',']).parse().ok())
+        .collect();
+    let page = fs::read_to_string(root().join("docs/exit-codes.md")).unwrap();
+    let documented: BTreeSet<u8> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix('|')?.split('|').next()?.trim().trim_matches('`').parse().ok())
+        .collect();
+    assert!(used.len() > 8, "{used:?}");
+    assert!(used.is_subset(&documented), "undocumented: {:?}", used.difference(&documented));
+}
+
+#[test]
+fn completions_are_printed_for_every_shell() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        assert!(home.must(&["completions", shell]).contains("fetch"), "{shell}");
+    }
+}

@@ -1,0 +1,170 @@
+//! Small images that take the real road: content store, packing, sealing, publishing. Tests then
+//! break exactly one thing.
+
+use std::fs;
+use std::path::PathBuf;
+
+use imgforge::model::archive::file_name;
+use imgforge::model::channel::Channel;
+use imgforge::model::image::Image;
+use imgforge::model::release::{Archive, Release};
+use imgforge::model::seal::Sealed;
+use imgforge::model::time::Timestamp;
+use imgforge::step::content::ContentStore;
+use imgforge::step::keyring::{self, SigningKey};
+use imgforge::step::store::Store;
+use imgforge::step::upload::Papers;
+use imgforge::step::{pack, sign, upload};
+
+use crate::harness::{Home, PASSWORD};
+
+/// A project with one tiny image, published to a folder, and an operator who trusts its key.
+pub(crate) struct Bench {
+    pub(crate) home: Home,
+    pub(crate) key: SigningKey,
+    pub(crate) project: String,
+}
+
+impl Bench {
+    /// A project of its own for each test, so that tests do not share image tags in the engine.
+    pub(crate) fn new(project: &str) -> Self {
+        let home = Home::new();
+        keyring::generate(&home.path("keys"), "cosign", PASSWORD.as_bytes()).unwrap();
+        let key = keyring::open(&home.path("keys/cosign.key"), PASSWORD.as_bytes()).unwrap();
+        let bench = Self { home, key, project: project.to_owned() };
+        bench.trust();
+        bench
+    }
+
+    fn trust(&self) {
+        let (key, store) = (self.home.text("keys/cosign.pub"), self.home.text("store"));
+        self.home.must(&["trust", "add", &self.project, "--key", &key, "--from", &store]);
+    }
+
+    pub(crate) fn store(&self) -> Store {
+        Store::Directory(self.home.path("store"))
+    }
+
+    /// Where an object of the store is on disk.
+    pub(crate) fn object(&self, below: &str) -> PathBuf {
+        self.home.path("store").join(&self.project).join(below)
+    }
+
+    /// An image with one layer that holds one file.
+    pub(crate) fn image(&self, tier: &str, version: &str, text: &str) -> (ContentStore, Image) {
+        let store = ContentStore::open(&self.home.path("content")).unwrap();
+        let layer = store.take(&mut layer(text).as_slice()).unwrap();
+        let config = serde_json::json!({
+            "architecture": "amd64", "os": "linux", "config": {"Cmd": ["/hello"]},
+            "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
+        });
+        let config = config.to_string().into_bytes();
+        store.take(&mut config.as_slice()).unwrap();
+        let tag = format!("{}/{tier}:{version}", self.project).parse().unwrap();
+        let image = Image::new(tag, "linux/amd64".parse().unwrap(), &config, vec![layer]).unwrap();
+        (store, image)
+    }
+
+    /// Packs an image.
+    pub(crate) fn archive(&self, tier: &str, version: &str, text: &str) -> Archive {
+        let (store, image) = self.image(tier, version, text);
+        let tier = tier.parse().unwrap();
+        let file = file_name(&tier, &version.parse().unwrap(), &image.platform);
+        let packed = pack::pack(&image, &store, &self.home.path("dist").join(&file), 2, &|_| {}).unwrap();
+        Archive { tier, file, size: packed.size, digest: packed.digest, image }
+    }
+
+    /// A release of these archives.
+    pub(crate) fn release(&self, version: &str, archives: Vec<Archive>) -> Release {
+        let (project, version) = (self.project.parse().unwrap(), version.parse().unwrap());
+        Release { project, version, created: now(), archives }
+    }
+
+    /// Publishes a release with a key, without asking whether that is right.
+    pub(crate) fn publish(&self, release: &Release, key: &SigningKey) -> Sealed<Release> {
+        let (sealed, verified) = sign::seal(release, key).unwrap();
+        let sums = imgforge::model::sums::render(&verified);
+        let signature = sign::detached(sums.as_bytes(), key).unwrap();
+        upload::archives(&self.store(), &verified, &self.home.path("dist"), &|_| {}).unwrap();
+        let papers = Papers { release: sealed.clone(), sums, signature };
+        upload::papers(&self.store(), &verified, &papers, key.public()).unwrap();
+        sealed
+    }
+
+    /// The channel that would follow this release now.
+    pub(crate) fn channel(&self, release: &Sealed<Release>, version: &str, sequence: u64) -> Channel {
+        Channel {
+            project: self.project.parse().unwrap(),
+            channel: "stable".parse().unwrap(),
+            sequence,
+            issued: now(),
+            expires: now() + imgforge::model::channel::LIFETIME,
+            version: version.parse().unwrap(),
+            release: imgforge::model::digest::Digest::of(release.bytes()),
+            floor: None,
+        }
+    }
+
+    /// Puts a channel in place, whatever it says.
+    pub(crate) fn point(&self, channel: &Channel, key: &SigningKey) -> Vec<u8> {
+        let (sealed, _) = sign::seal(channel, key).unwrap();
+        let path = self.object("channels/stable.sigstore.json");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, sealed.bytes()).unwrap();
+        sealed.bytes().to_vec()
+    }
+
+    /// Publishes one tiny tier and points the channel to it: the state from which tests break things.
+    pub(crate) fn published(project: &str) -> Self {
+        let bench = Self::new(project);
+        let release = bench.release("1.0.0", vec![bench.archive("tiny", "1.0.0", "hello")]);
+        let sealed = bench.publish(&release, &bench.key);
+        bench.point(&bench.channel(&sealed, "1.0.0", 1), &bench.key);
+        bench
+    }
+
+    /// `imgforge fetch --verify tiny`, written down.
+    pub(crate) fn fetch(&self) -> String {
+        self.home.session(&["fetch", "--verify", "tiny"])
+    }
+
+    /// Whether the engine has any image of this project.
+    pub(crate) fn in_engine(&self) -> bool {
+        let filter = format!("reference={}/*", self.project);
+        let mut docker = crate::harness::tool("docker", &["image", "ls", "-q", "--filter", &filter]);
+        !crate::harness::must(&mut docker).trim().is_empty()
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let tags = crate::harness::run(&mut crate::harness::tool(
+            "docker",
+            &[
+                "image",
+                "ls",
+                "--format",
+                "{{.Repository}}:{{.Tag}}",
+                "--filter",
+                &format!("reference={}/*", self.project),
+            ],
+        ));
+        for tag in String::from_utf8_lossy(&tags.stdout).lines() {
+            crate::harness::run(&mut crate::harness::tool("docker", &["image", "rm", "-f", tag]));
+        }
+    }
+}
+
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_second(Timestamp::now().as_second()).unwrap()
+}
+
+/// A layer with one file.
+pub(crate) fn layer(text: &str) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(text.len() as u64);
+    header.set_mode(0o755);
+    tar.append_data(&mut header, "hello", text.as_bytes()).unwrap();
+    tar.into_inner().unwrap()
+}
