@@ -91,6 +91,7 @@ fn a_failing_step_shows_what_it_printed_last() {
     --- stderr
     error: the build failed at `[t 1/2] RUN ["/bin/sh", "-c", "for i in $(seq 30); do echo line $i; done; echo the reason >&2; exit 3"]`
       cause: executor failed running [/bin/sh -c for i in $(seq 30); do echo line $i; done; echo the reason >&2; exit 3]: exit code: 3
+      | line 11
       | line 12
       | line 13
       | line 14
@@ -110,7 +111,6 @@ fn a_failing_step_shows_what_it_printed_last() {
       | line 28
       | line 29
       | line 30
-      | the reason
 
     hint: `imgforge recipe render TIER` shows what was built
     "#);
@@ -151,7 +151,7 @@ fn build_arguments_are_declared() {
     assert_session!(project.build(&["--build-arg", "OTHER=x"]), @"
     exit 2
     --- stderr
-    error: t.toml: build argument `OTHER` is not declared under `[args]`; declared: `GREETING`
+    error: recipes/t.toml: build argument `OTHER` is not declared under `[args]`; declared: `GREETING`
 
     hint: change the file, then run `imgforge recipe check`
     ");

@@ -136,13 +136,34 @@ fn documents_that_disagree() {
         [&good[..at], to.as_bytes(), &good[at + from.len()..]].concat()
     };
     // Docker reads `manifest.json`: another tag, then a layer that is the configuration.
-    assert_session!(verdict(&bench, &image, &gzip(&replace("\"t-disagree/tiny:1.0.0\"]", "\"debian/debian:12.13\"]  "))), @"");
+    assert_session!(verdict(&bench, &image, &gzip(&replace("\"t-disagree/tiny:1.0.0\"]", "\"debian/debian:12.13\"]  "))), @"
+    exit 12
+    --- stderr
+    error: archive `tiny-1.0.0-linux-amd64.tar.gz` does not hold the image that it should
+      cause: `manifest.json` has other bytes
+
+    hint: the file was damaged or replaced, nothing was loaded; fetch it again
+    ");
     let (layer, config) = (image.layers[0].digest.hex(), image.config.digest.hex());
-    assert_session!(verdict(&bench, &image, &gzip(&replace(&layer, &config))), @"");
+    assert_session!(verdict(&bench, &image, &gzip(&replace(&layer, &config))), @"
+    exit 12
+    --- stderr
+    error: archive `tiny-1.0.0-linux-amd64.tar.gz` does not hold the image that it should
+      cause: `manifest.json` has other bytes
+
+    hint: the file was damaged or replaced, nothing was loaded; fetch it again
+    ");
     // containerd reads `index.json`.
     let manifest = format!("\"sha256:{}\"", image.manifest.digest.hex());
     let other = format!("\"sha256:{}\"", image.config.digest.hex());
-    assert_session!(verdict(&bench, &image, &gzip(&replace(&manifest, &other))), @"");
+    assert_session!(verdict(&bench, &image, &gzip(&replace(&manifest, &other))), @"
+    exit 12
+    --- stderr
+    error: archive `tiny-1.0.0-linux-amd64.tar.gz` does not hold the image that it should
+      cause: `index.json` has other bytes
+
+    hint: the file was damaged or replaced, nothing was loaded; fetch it again
+    ");
 }
 
 #[test]

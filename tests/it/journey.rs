@@ -90,7 +90,7 @@ fn from_recipe_to_healthy_container() {
     release    noderr 0.0.7, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/noderr/oracle-0.0.7-linux-amd64.tar.gz  every byte matches
     image      noderr/oracle:0.0.7  sha256:[DIGEST]
-    proof      Docker has this image: ID, 10 layers and platform are the signed ones;
+    proof      Docker has this image: its ID, layers and platform are the signed ones;
                a container was created from it and removed
     integrity  OK
     freshness  OK

@@ -106,7 +106,7 @@ fn import_takes_p256_and_rsa_and_says_why_not_the_others() {
     assert_session!(import(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"]), @"
     exit 2
     --- stderr
-    error: the key in `keys/key3.key` cannot be used
+    error: the key in `source3.pem` cannot be used
       cause: ECDSA P-384 keys are refused: cosign 3 cannot verify the bundles that it signs with them
 
     hint: use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one
@@ -114,7 +114,7 @@ fn import_takes_p256_and_rsa_and_says_why_not_the_others() {
     assert_session!(import(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"]), @"
     exit 2
     --- stderr
-    error: the key in `keys/key4.key` cannot be used
+    error: the key in `source4.pem` cannot be used
       cause: ECDSA P-521 keys are refused: cosign 3 cannot verify the bundles that it signs with them
 
     hint: use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one
@@ -122,7 +122,7 @@ fn import_takes_p256_and_rsa_and_says_why_not_the_others() {
     assert_session!(import(&["genpkey", "-algorithm", "ed25519"]), @"
     exit 2
     --- stderr
-    error: the key in `keys/key5.key` cannot be used
+    error: the key in `source5.pem` cannot be used
       cause: Ed25519 keys are refused: cosign 3 cannot verify the bundles that it signs with them
 
     hint: use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one
@@ -132,7 +132,7 @@ fn import_takes_p256_and_rsa_and_says_why_not_the_others() {
     --- stderr
     error: `source6.pem` holds no private key that imgforge reads: it is in SEC1 form; `openssl pkcs8 -topk8 -nocrypt` converts it
 
-    hint: use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one
+    hint: name a private key: `imgforge keys generate` writes `cosign.key`
     ");
     for name in ["key1", "key2"] {
         let path = home.text(&format!("keys/{name}.key"));
@@ -153,7 +153,7 @@ fn a_public_key_is_not_a_private_one() {
     --- stderr
     error: `keys/cosign.pub` holds no private key that imgforge reads: it holds a `PUBLIC KEY`
 
-    hint: use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one
+    hint: name a private key: `imgforge keys generate` writes `cosign.key`
     ");
     assert_session!(home.session(&["trust", "add", "p", "--key", "keys/cosign.key", "--from", "store"]), @"
     exit 2
@@ -161,7 +161,7 @@ fn a_public_key_is_not_a_private_one() {
     error: the key in `keys/cosign.key` cannot be used
       cause: this is a PEM file of `ENCRYPTED SIGSTORE PRIVATE KEY`, not of `PUBLIC KEY`
 
-    hint: use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one
+    hint: name a public key, `cosign.pub`; `imgforge keys public FILE` prints the one of a private key
     ");
     fs::write(home.path("junk"), "junk").unwrap();
     assert_session!(home.session(&["keys", "public", "junk"]), @"
@@ -169,7 +169,7 @@ fn a_public_key_is_not_a_private_one() {
     --- stderr
     error: `junk` holds no private key that imgforge reads: it is not a PEM file
 
-    hint: use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one
+    hint: name a private key: `imgforge keys generate` writes `cosign.key`
     ");
     assert_session!(home.session(&["keys", "public", "absent"]), @"
     exit 2
@@ -198,8 +198,8 @@ fn a_pin_changes_its_store_but_never_its_key() {
     assert_session!(home.session(&["trust", "show"]), @"
     exit 0
     --- stdout
-    p
-      key    sha256:[DIGEST]
-      store  [HOME]/two
+    project    p
+    key        sha256:[DIGEST]
+    store      [HOME]/two
     ");
 }

@@ -22,7 +22,7 @@ fn help_reads_well() {
 
     Commands:
       recipe       List, check and render recipes
-      build        Build images from recipes, through BuildKit
+      build        Build images from recipes, through `BuildKit`
       export       Write built images as plain .tar.gz files that any `docker load` reads
       keys         Make and import signing keys, in cosign's format
       sign         Sign exported archives: writes a sealed release, SHA256SUMS and its signature beside
@@ -35,17 +35,18 @@ fn help_reads_well() {
       help         Print this message or the help of the given subcommand(s)
 
     Options:
-          --json
-              Print one JSON object to stdout instead of words
-
-      -q, --quiet
-              Print nothing but results and errors
-
       -h, --help
               Print help (see a summary with '-h')
 
       -V, --version
               Print version
+
+    Options of every command:
+          --json
+              Print one JSON object to stdout instead of words
+
+      -q, --quiet
+              Print nothing but results and errors
 
     Release engineers:  imgforge keys generate
                         imgforge build oracle
@@ -58,9 +59,9 @@ fn help_reads_well() {
     assert_session!(home.session(&["build", "--help"]), @"
     exit 0
     --- stdout
-    Build images from recipes, through BuildKit
+    Build images from recipes, through `BuildKit`
 
-    Uses the BuildKit at `BUILDKIT_HOST`, else the one inside the Docker Engine at `DOCKER_HOST` (by
+    Uses the `BuildKit` at `BUILDKIT_HOST`, else the one inside the Docker Engine at `DOCKER_HOST` (by
     default `unix:///var/run/docker.sock`). The image lands in the local content store; `imgforge
     export` makes a file of it.
 
@@ -71,16 +72,10 @@ fn help_reads_well() {
               Which images
 
     Options:
-          --json
-              Print one JSON object to stdout instead of words
-
           --recipes <DIR>
               Folder with `project.toml` and a file for each tier [default: the only one in `recipes/`]
               
               [env: IMGFORGE_RECIPES=]
-
-      -q, --quiet
-              Print nothing but results and errors
 
           --version <V>
               Version of the image [default: the project's]
@@ -94,8 +89,18 @@ fn help_reads_well() {
           --fresh-base
               Make the Debian base again, with today's updates
 
+          --load
+              Also leave the image in the Docker Engine that builds it
+
       -h, --help
               Print help (see a summary with '-h')
+
+    Options of every command:
+          --json
+              Print one JSON object to stdout instead of words
+
+      -q, --quiet
+              Print nothing but results and errors
     ");
     assert_session!(home.session(&["export", "--help"]), @"
     exit 0
@@ -111,16 +116,10 @@ fn help_reads_well() {
               Which images; build them first
 
     Options:
-          --json
-              Print one JSON object to stdout instead of words
-
       -o, --output <DIR>
               Folder to write to
               
               [default: dist]
-
-      -q, --quiet
-              Print nothing but results and errors
 
           --recipes <DIR>
               Folder with `project.toml` and a file for each tier [default: the only one in `recipes/`]
@@ -135,6 +134,13 @@ fn help_reads_well() {
 
       -h, --help
               Print help (see a summary with '-h')
+
+    Options of every command:
+          --json
+              Print one JSON object to stdout instead of words
+
+      -q, --quiet
+              Print nothing but results and errors
     ");
     assert_session!(home.session(&["sign", "--help"]), @"
     exit 0
@@ -147,13 +153,15 @@ fn help_reads_well() {
       <FILE>...  Archives of one version in one folder
 
     Options:
-          --json                  Print one JSON object to stdout instead of words
           --key <FILE>            The private key [default: keys/cosign.key]
           --password-file <FILE>  File with the password; a final line break does not count
-      -q, --quiet                 Print nothing but results and errors
           --recipes <DIR>         Folder with `project.toml` and a file for each tier [default: the only
                                   one in `recipes/`] [env: IMGFORGE_RECIPES=]
       -h, --help                  Print help
+
+    Options of every command:
+          --json   Print one JSON object to stdout instead of words
+      -q, --quiet  Print nothing but results and errors
     ");
     assert_session!(home.session(&["verify", "--help"]), @"
     exit 0
@@ -170,17 +178,18 @@ fn help_reads_well() {
               An archive, or a folder with a release
 
     Options:
-          --json
-              Print one JSON object to stdout instead of words
-
           --key <FILE>
               The public key to trust [default: the project pinned with `imgforge trust add`]
 
-      -q, --quiet
-              Print nothing but results and errors
-
       -h, --help
               Print help (see a summary with '-h')
+
+    Options of every command:
+          --json
+              Print one JSON object to stdout instead of words
+
+      -q, --quiet
+              Print nothing but results and errors
     ");
     assert_session!(home.session(&["release", "--help"]), @"
     exit 0
@@ -197,9 +206,6 @@ fn help_reads_well() {
               Which images
 
     Options:
-          --json
-              Print one JSON object to stdout instead of words
-
           --version <V>
               The version, such as 1.4.0
 
@@ -207,9 +213,6 @@ fn help_reads_well() {
               The channel that will point to this version
               
               [default: stable]
-
-      -q, --quiet
-              Print nothing but results and errors
 
           --store <STORE>
               Where releases live: a folder, such as a mounted disk or a web server's root
@@ -243,6 +246,13 @@ fn help_reads_well() {
 
       -h, --help
               Print help (see a summary with '-h')
+
+    Options of every command:
+          --json
+              Print one JSON object to stdout instead of words
+
+      -q, --quiet
+              Print nothing but results and errors
     ");
     assert_session!(home.session(&["fetch", "--help"]), @"
     exit 0
@@ -260,9 +270,6 @@ fn help_reads_well() {
               Which image: TIER, TIER@VERSION or PROJECT/TIER
 
     Options:
-          --json
-              Print one JSON object to stdout instead of words
-
           --verify
               Also prove that what Docker has is what was signed
 
@@ -270,9 +277,6 @@ fn help_reads_well() {
               The channel to follow
               
               [default: stable]
-
-      -q, --quiet
-              Print nothing but results and errors
 
           --from <STORE>
               Where releases live [default: where the pinned project says]
@@ -288,6 +292,13 @@ fn help_reads_well() {
 
       -h, --help
               Print help (see a summary with '-h')
+
+    Options of every command:
+          --json
+              Print one JSON object to stdout instead of words
+
+      -q, --quiet
+              Print nothing but results and errors
     ");
     assert_session!(home.session(&["keys", "--help"]), @"
     exit 0
@@ -303,9 +314,11 @@ fn help_reads_well() {
       help      Print this message or the help of the given subcommand(s)
 
     Options:
+      -h, --help  Print help
+
+    Options of every command:
           --json   Print one JSON object to stdout instead of words
       -q, --quiet  Print nothing but results and errors
-      -h, --help   Print help
     ");
     assert_session!(home.session(&["keys", "import", "--help"]), @"
     exit 0
@@ -318,14 +331,16 @@ fn help_reads_well() {
       <FILE>  The private key
 
     Options:
-          --json                         Print one JSON object to stdout instead of words
           --source-password-file <FILE>  Password of an encrypted source, in a file [default: the new
                                          key's password]
           --output <DIR>                 Folder for the key pair [default: keys]
-      -q, --quiet                        Print nothing but results and errors
           --name <NAME>                  Name of the two files: NAME.key and NAME.pub [default: cosign]
           --password-file <FILE>         File with the password; a final line break does not count
       -h, --help                         Print help
+
+    Options of every command:
+          --json   Print one JSON object to stdout instead of words
+      -q, --quiet  Print nothing but results and errors
     ");
     assert_session!(home.session(&["trust", "add", "--help"]), @"
     exit 0
@@ -338,11 +353,13 @@ fn help_reads_well() {
       <PROJECT>  The project, as it names itself
 
     Options:
-          --json          Print one JSON object to stdout instead of words
           --key <FILE>    Its public key
           --from <STORE>  Where its releases live: a folder
-      -q, --quiet         Print nothing but results and errors
       -h, --help          Print help
+
+    Options of every command:
+          --json   Print one JSON object to stdout instead of words
+      -q, --quiet  Print nothing but results and errors
     ");
     assert_session!(home.session(&["recipe", "--help"]), @"
     exit 0
@@ -358,11 +375,13 @@ fn help_reads_well() {
       help    Print this message or the help of the given subcommand(s)
 
     Options:
-          --json           Print one JSON object to stdout instead of words
           --recipes <DIR>  Folder with `project.toml` and a file for each tier [default: the only one in
                            `recipes/`] [env: IMGFORGE_RECIPES=]
-      -q, --quiet          Print nothing but results and errors
       -h, --help           Print help
+
+    Options of every command:
+          --json   Print one JSON object to stdout instead of words
+      -q, --quiet  Print nothing but results and errors
     ");
 }
 

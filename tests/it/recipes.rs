@@ -13,14 +13,14 @@ fn the_sample_is_listed_checked_and_rendered() {
     assert_session!(run(&["recipe", "list"]), @"
     exit 0
     --- stdout
-    base             Debian with Node.js for Noderr nodes
-    oracle           Oracle node: market data and telemetry
+    base       Debian with Node.js for Noderr nodes
+    oracle     Oracle node: market data and telemetry
     ");
     assert_session!(run(&["recipe", "check"]), @"
     exit 0
     --- stdout
-    base             ok
-    oracle           ok
+    base       ok
+    oracle     ok
     ");
     assert_session!(run(&["recipe", "render", "oracle", "--version", "1.2.3"]), @r#"
     exit 0
@@ -94,14 +94,14 @@ fn mistakes_have_a_place_a_reason_and_a_next_step() {
     assert_session!(check("extends = \"bse\"\n"), @"
     exit 2
     --- stderr
-    error: t.toml: there is no tier `bse`; this project has `base`, `t`
+    error: recipes/t.toml: there is no tier `bse`; this project has `base`, `t`
 
     hint: change the file, then run `imgforge recipe check`
     ");
     assert_session!(check("description = \"alone\"\n"), @"
     exit 2
     --- stderr
-    error: t.toml: has neither `base` nor `extends`: add one of them
+    error: recipes/t.toml: has neither `base` nor `extends`: add one of them
 
     hint: change the file, then run `imgforge recipe check`
     ");
@@ -115,42 +115,42 @@ fn mistakes_have_a_place_a_reason_and_a_next_step() {
     assert_session!(check("extends = \"base\"\n[[steps]]\ncopy = { paths = [\"x\"], to = \"app/\" }\n"), @"
     exit 2
     --- stderr
-    error: t.toml: copy to `app/`: write an absolute path
+    error: recipes/t.toml: copy to `app/`: write an absolute path
 
     hint: change the file, then run `imgforge recipe check`
     ");
     assert_session!(check("extends = \"base\"\n[[steps]]\ncopy = { paths = [\"x\"], to = \"/app/\" }\n"), @r#"
     exit 2
     --- stderr
-    error: t.toml: copy of `x`: name the folder with `context = ".."`
+    error: recipes/t.toml: copy of `x`: name the folder with `context = ".."`
 
     hint: change the file, then run `imgforge recipe check`
     "#);
     assert_session!(check("extends = \"base\"\ncontext = \".\"\n[[steps]]\ncopy = { paths = [\"../x\"], to = \"/\" }\n"), @"
     exit 2
     --- stderr
-    error: t.toml: copy of `../x`: `..` leaves the context and `$` would expand
+    error: recipes/t.toml: copy of `../x`: `..` leaves the context and `$` would expand
 
     hint: change the file, then run `imgforge recipe check`
     ");
     assert_session!(check("extends = \"base\"\n[[steps]]\ncopy = { from = \"nope\", paths = [\"/x\"], to = \"/\" }\n"), @"
     exit 2
     --- stderr
-    error: t.toml: copy from `nope`: there is no `[stages.nope]`
+    error: recipes/t.toml: copy from `nope`: there is no `[stages.nope]`
 
     hint: change the file, then run `imgforge recipe check`
     ");
     assert_session!(check("extends = \"base\"\n[stages.s]\nfrom = \"other\"\n"), @"
     exit 2
     --- stderr
-    error: t.toml: stage `s` starts from `other`, which `t` does not extend
+    error: recipes/t.toml: stage `s` starts from `other`, which `t` does not extend
 
     hint: change the file, then run `imgforge recipe check`
     ");
     assert_session!(check("extends = \"base\"\n[labels]\n\"a\" = \"one\\nRUN evil\"\n"), @r#"
     exit 2
     --- stderr
-    error: t.toml: `labels`: "one\nRUN evil" holds a line break or another control character
+    error: recipes/t.toml: `labels`: "one\nRUN evil" holds a line break or another control character
 
     hint: change the file, then run `imgforge recipe check`
     "#);

@@ -32,7 +32,7 @@ fn the_untouched_release_is_accepted() {
     release    t-untouched 1.0.0, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/t-untouched/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
     image      t-untouched/tiny:1.0.0  sha256:[DIGEST]
-    proof      Docker has this image: ID, 1 layers and platform are the signed ones;
+    proof      Docker has this image: its ID, layers and platform are the signed ones;
                a container was created from it and removed
     integrity  OK
     freshness  OK
@@ -71,7 +71,7 @@ fn a_longer_and_a_shorter_archive() {
     --- stderr
     downloading `tiny-1.0.0-linux-amd64.tar.gz`
     verifying `tiny-1.0.0-linux-amd64.tar.gz`
-    error: archive `tiny-1.0.0-linux-amd64.tar.gz` does not match its release: expected 1058 bytes, found 1059
+    error: archive `tiny-1.0.0-linux-amd64.tar.gz` does not match its release: expected 1058 bytes, found more
 
     hint: the file was damaged or replaced, nothing was loaded; fetch it again
     ");
@@ -126,6 +126,7 @@ fn a_wrong_key() {
     exit 11
     --- stderr
     error: the channel is sealed by no trusted key
+      cause: it says that key sha256:[DIGEST] sealed it
 
     hint: nothing was loaded; compare your key with the project's: `imgforge trust show`
     ");
@@ -135,6 +136,7 @@ fn a_wrong_key() {
     exit 11
     --- stderr
     error: the release is sealed by no trusted key
+      cause: it says that key sha256:[DIGEST] sealed it
 
     hint: nothing was loaded; compare your key with the project's: `imgforge trust show`
     ");
@@ -166,11 +168,12 @@ fn a_missing_signature() {
     ");
     fs::remove_file(&release).unwrap();
     assert_session!(bench.fetch(), @"
-    exit 1
+    exit 10
     --- stderr
-    error: store `[HOME]/store` has no `t-unsigned/releases/1.0.0/release.sigstore.json`
+    error: channel `stable` points to release 1.0.0, which is not in the store
+      cause: store `[HOME]/store` has no `t-unsigned/releases/1.0.0/release.sigstore.json`
 
-    hint: check the store, the project, the channel and the version
+    hint: the store is incomplete, nothing was loaded; tell the project
     ");
     assert!(!bench.in_engine());
 }
@@ -279,7 +282,7 @@ fn the_documents_of_another_project_with_the_same_key() {
     assert_session!(bench.home.session(&["fetch", "--verify", "t-other-victim/tiny@1.0.0"]), @"
     exit 12
     --- stderr
-    error: the release 1.0.0 in the store is not the one that the channel names
+    error: the store shows release t-other-project 1.0.0 as t-other-victim 1.0.0
 
     hint: the store was damaged or replaced, nothing was loaded; tell the project
     ");
@@ -312,7 +315,7 @@ fn a_tag_that_belongs_to_another_image() {
     release    t-tag 1.0.0, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/t-tag/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
     image      t-tag/tiny:1.0.0  sha256:[DIGEST]
-    proof      Docker has this image: ID, 1 layers and platform are the signed ones;
+    proof      Docker has this image: its ID, layers and platform are the signed ones;
                a container was created from it and removed
     integrity  OK
     freshness  OK
@@ -379,7 +382,7 @@ fn a_damaged_cache_is_fetched_again() {
     release    t-cache 1.0.0, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/t-cache/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
     image      t-cache/tiny:1.0.0  sha256:[DIGEST]
-    proof      Docker has this image: ID, 1 layers and platform are the signed ones;
+    proof      Docker has this image: its ID, layers and platform are the signed ones;
                a container was created from it and removed
     integrity  OK
     freshness  OK
