@@ -17,7 +17,7 @@
 //!
 //! 1. [`step::read`] parses recipes, [`model::plan::Plan::resolve`] decides everything;
 //! 2. [`step::bootstrap`] makes the Debian base, [`step::gather`] collects the files,
-//!    [`step::build`] asks `BuildKit`, and the image lands in the [`step::content`] store;
+//!    [`step::build`] asks BuildKit, and the image lands in the [`step::content`] store;
 //! 3. [`step::pack`] writes the archive, whose tar [`model::archive`] derives from the image;
 //! 4. [`step::sign`] seals the [`model::release`];
 //! 5. [`step::upload`] puts it into a [`step::store`], [`step::download`] and [`step::check`] read

@@ -10,9 +10,9 @@ use super::report::Failure;
 use super::words::Words;
 use super::workshop::{BuildArgs, PlanArgs, RecipeArgs};
 
-/// Build images from recipes, through `BuildKit`
+/// Build images from recipes, through BuildKit
 ///
-/// Uses the `BuildKit` at `BUILDKIT_HOST`, else the one inside the Docker Engine at `DOCKER_HOST` (by
+/// Uses the BuildKit at `BUILDKIT_HOST`, else the one inside the Docker Engine at `DOCKER_HOST` (by
 /// default `unix:///var/run/docker.sock`). The image lands in the local content store; `imgforge
 /// export` makes a file of it.
 #[derive(clap::Args)]

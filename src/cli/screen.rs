@@ -83,12 +83,12 @@ impl Screen {
             },
             Event::StepStarted(name) => match self.style {
                 Style::Terminal => self.spin(name),
-                _ => self.line(&format!("{name} ...")),
+                _ => self.line(&format!("{} ...", short(name))),
             },
             Event::StepLog(line) if self.style == Style::Plain => self.line(&format!("  | {line}")),
             Event::StepLog(_) => {}
-            Event::StepDone { name, cached: true, .. } => self.line(&format!("{name}  cached")),
-            Event::StepDone { name, seconds, .. } => self.line(&format!("{name}  {seconds:.1} s")),
+            Event::StepDone { name, cached: true, .. } => self.line(&format!("{}  cached", short(name))),
+            Event::StepDone { name, seconds, .. } => self.line(&format!("{}  {seconds:.1} s", short(name))),
             Event::Bytes { done, total } => self.bytes(done, total),
         }
     }
@@ -139,6 +139,15 @@ impl Screen {
             bar.finish_and_clear();
         }
         *slot = next;
+    }
+}
+
+/// A step is named after its whole command; the error of a failed one shows all of it.
+fn short(name: &str) -> String {
+    const LONGEST: usize = 90;
+    match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
     }
 }
 

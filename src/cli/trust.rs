@@ -43,7 +43,9 @@ impl Args {
             Command::Add { project, key, from } => {
                 // Relative folders would mean something else in the next shell.
                 let Store::Directory(folder) = from;
-                let folder = std::path::absolute(&folder).map_err(|error| Failure::file(&folder, &error))?;
+                let folder = std::fs::canonicalize(&folder)
+                    .or_else(|_| std::path::absolute(&folder))
+                    .map_err(|error| Failure::file(&folder, &error))?;
                 let pin = Pin { project, key: keyring::public_file(&key)?, store: Store::Directory(folder) };
                 pin::add(config, &pin)?;
                 vec![pin]

@@ -1,7 +1,7 @@
-//! The tree of files that a build may read, as `BuildKit` will see it.
+//! The tree of files that a build may read, as BuildKit will see it.
 //!
 //! Everything that could differ between two checkouts of the same sources is left out: owners,
-//! group write bits, times. `BuildKit` decides by size and time whether it already has a file, so a
+//! group write bits, times. BuildKit decides by size and time whether it already has a file, so a
 //! constant time would hide a change of equal size: [`File::modified_nanos`] therefore hides a
 //! fingerprint of the content in the nanoseconds, which no layer keeps.
 
@@ -40,7 +40,7 @@ impl File {
         Self { source: Source::Generated(bytes), size, digest, executable }
     }
 
-    /// Modification time that `BuildKit` is told, in nanoseconds since 1970: second 0, and 29 bits
+    /// Modification time that BuildKit is told, in nanoseconds since 1970: second 0, and 29 bits
     /// of the content's digest as nanoseconds (`2^29 < 10^9`).
     #[must_use]
     pub fn modified_nanos(&self) -> i64 {
@@ -61,7 +61,7 @@ pub enum Entry {
 }
 
 /// Paths and what stands there. Ordered by path components, which is the depth-first order that
-/// `BuildKit`'s file transfer demands (`a/b` before `a.txt`, unlike plain string order).
+/// BuildKit's file transfer demands (`a/b` before `a.txt`, unlike plain string order).
 #[derive(Debug, Clone, Default)]
 pub struct Tree(BTreeMap<Vec<String>, Entry>);
 

@@ -1,6 +1,6 @@
 //! The Dockerfile of a plan: one stage per tier, one per named stage.
 //!
-//! Written for the frontend that Docker 20.10 has built in (`BuildKit` 0.8): no `# syntax=` line,
+//! Written for the frontend that Docker 20.10 has built in (BuildKit 0.8): no `# syntax=` line,
 //! which would need a registry, no heredocs, no `COPY --link`. Words from a recipe are always
 //! quoted, so a value can never become an instruction.
 

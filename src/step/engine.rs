@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use bollard::{API_DEFAULT_VERSION, Docker};
 
-/// Where an engine or a `BuildKit` daemon listens.
+/// Where an engine or a BuildKit daemon listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// `unix:///var/run/docker.sock`

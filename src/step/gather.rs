@@ -1,4 +1,4 @@
-//! Collects the files that a plan reads into the tree that `BuildKit` will see.
+//! Collects the files that a plan reads into the tree that BuildKit will see.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -101,7 +101,7 @@ fn ignore(root: &Path) -> Result<Ignore, GatherError> {
     }
 }
 
-/// Hashes a file: its digest is what tells `BuildKit` that it changed.
+/// Hashes a file: its digest is what tells BuildKit that it changed.
 fn file(path: &Path) -> Result<Entry, GatherError> {
     let read = || {
         let mut input = fs::File::open(path)?;

@@ -1,7 +1,7 @@
-//! `BuildKit`'s file transfer, the sending side (the protocol of github.com/tonistiigi/fsutil).
+//! BuildKit's file transfer, the sending side (the protocol of github.com/tonistiigi/fsutil).
 //!
 //! We announce every entry in depth-first order, numbered from 0, and an empty announcement ends
-//! the list. `BuildKit` asks for the files that it lacks by number; we answer with pieces and an
+//! the list. BuildKit asks for the files that it lacks by number; we answer with pieces and an
 //! empty piece, in any order. Its `FIN` is answered with ours.
 
 use std::sync::Arc;
@@ -53,7 +53,7 @@ pub(super) async fn send(
     Ok(())
 }
 
-/// `BuildKit` names single files and patterns when it looks for a Dockerfile or knows what `COPY`
+/// BuildKit names single files and patterns when it looks for a Dockerfile or knows what `COPY`
 /// reads. Sending more than asked for is allowed, so only the first component is compared.
 fn wanted(path: &str, follow: &[String]) -> bool {
     let top = path.split('/').next();

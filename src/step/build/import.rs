@@ -74,7 +74,7 @@ pub(super) async fn forget(engine: &Engine, name: &str) -> Result<(), BuildError
     Ok(())
 }
 
-/// Reads the tar that a `BuildKit` daemon sent.
+/// Reads the tar that a BuildKit daemon sent.
 pub(super) fn tar(mut file: File, plan: &Plan, store: &ContentStore) -> Result<Image, ImportError> {
     file.rewind().map_err(ImportError::Io)?;
     tokio::task::block_in_place(|| take(BufReader::new(file), plan, store))

@@ -1,6 +1,6 @@
-//! Builds a plan through `BuildKit`, over our own small gRPC client.
+//! Builds a plan through BuildKit, over our own small gRPC client.
 //!
-//! `BuildKit` needs one byte stream that speaks gRPC ([`transport`]); the session through which it
+//! BuildKit needs one byte stream that speaks gRPC ([`transport`]); the session through which it
 //! reads our files and secrets ([`session`], [`files`]) runs inside that stream. [`solve`] asks for
 //! the image and listens. [`import`] takes what comes out into the content store. No `docker`
 //! command and no buildx is involved.
@@ -59,7 +59,7 @@ pub enum BuildError {
     /// A step failed.
     #[error("{0}")]
     Step(Failure),
-    /// `BuildKit` refused, outside of any step.
+    /// BuildKit refused, outside of any step.
     #[error("BuildKit could not build `{tag}`: {message}")]
     Refused {
         /// Which image.

@@ -1,7 +1,7 @@
-//! The session: gRPC services of ours that `BuildKit` calls while it builds.
+//! The session: gRPC services of ours that BuildKit calls while it builds.
 //!
 //! They run inside the `Control.Session` call, whose messages carry the bytes of a second HTTP/2
-//! connection in which `BuildKit` is the client.
+//! connection in which BuildKit is the client.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ use super::transport::Control;
 use super::{BuildError, files};
 use crate::model::context::Tree;
 
-/// Names of the methods that `BuildKit` may call; it calls no other.
+/// Names of the methods that BuildKit may call; it calls no other.
 const METHODS: [&str; 4] = [
     "/grpc.health.v1.Health/Check",
     "/moby.filesync.v1.FileSync/DiffCopy",
@@ -43,10 +43,10 @@ const METHODS: [&str; 4] = [
 /// Buffer between the two HTTP/2 connections.
 const PIPE: usize = 1 << 20;
 
-/// `BuildKit` refuses larger secrets itself (`MaxSecretSize`, 500 kB); so do we, with a better message.
+/// BuildKit refuses larger secrets itself (`MaxSecretSize`, 500 kB); so do we, with a better message.
 const MAX_SECRET: usize = 500 * 1024;
 
-/// What `BuildKit` may read, and where its export goes.
+/// What BuildKit may read, and where its export goes.
 pub(super) struct Shared {
     /// The folder called `context`.
     pub(super) context: Arc<Tree>,

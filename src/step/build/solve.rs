@@ -1,4 +1,4 @@
-//! Asks `BuildKit` for the image, listens while it works, and takes the result over.
+//! Asks BuildKit for the image, listens while it works, and takes the result over.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -36,7 +36,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// `BuildKit` sends the last status messages after its answer; it gets this long.
+/// BuildKit sends the last status messages after its answer; it gets this long.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Builds the image and puts it into the content store. Dropping the future cancels the build.

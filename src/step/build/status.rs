@@ -1,4 +1,4 @@
-//! Turns `BuildKit`'s status messages into events, and remembers what a failed step printed.
+//! Turns BuildKit's status messages into events, and remembers what a failed step printed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,7 +11,7 @@ use crate::step::progress::{Event, Hear};
 /// Lines of a failed step that its error shows.
 const LAST_LINES: usize = 20;
 
-/// What is known of the steps so far. `BuildKit` repeats itself; each step is told once.
+/// What is known of the steps so far. BuildKit repeats itself; each step is told once.
 #[derive(Default)]
 pub(super) struct Board {
     names: BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! One byte stream to `BuildKit` that speaks gRPC.
+//! One byte stream to BuildKit that speaks gRPC.
 //!
 //! | endpoint | how |
 //! |---|---|
@@ -25,13 +25,13 @@ use crate::step::engine::Address;
 /// What builds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Builder {
-    /// The `BuildKit` inside a Docker Engine.
+    /// The BuildKit inside a Docker Engine.
     Engine(Address),
-    /// A `BuildKit` daemon of its own.
+    /// A BuildKit daemon of its own.
     BuildKit(Address),
 }
 
-/// `BuildKit`'s control service.
+/// BuildKit's control service.
 pub(super) type Control = ControlClient<Channel>;
 
 /// Status messages of large builds exceed tonic's 4 MiB.
