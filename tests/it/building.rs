@@ -18,7 +18,7 @@ pub(crate) struct Project {
 }
 
 /// Root filesystems are shared by all tests and kept between runs: they take half a minute.
-fn shared_cache() -> PathBuf {
+pub(crate) fn shared_cache() -> PathBuf {
     static READY: OnceLock<PathBuf> = OnceLock::new();
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cache");
     READY

@@ -72,11 +72,16 @@ pub(crate) fn must(command: &mut Command) -> String {
 
 /// A tool that `tests/setup/tools` installed, found first in its folder.
 pub(crate) fn tool(name: &str, arguments: &[&str]) -> Command {
-    let folder = must(Command::new(root().join("tests/setup/tools")).arg("--path").env_clear().envs(home()));
-    let installed = Path::new(folder.trim()).join(name);
+    let installed = tools().join(name);
     let mut command = Command::new(if installed.exists() { installed } else { PathBuf::from(name) });
     command.args(arguments).env("COSIGN_PASSWORD", PASSWORD);
     command
+}
+
+/// The folder of the tools.
+pub(crate) fn tools() -> PathBuf {
+    let mut command = Command::new(root().join("tests/setup/tools"));
+    PathBuf::from(must(command.arg("--path").env_clear().envs(home())).trim())
 }
 
 fn home() -> impl Iterator<Item = (String, String)> {

@@ -9,6 +9,7 @@
 mod architecture;
 mod building;
 mod contents;
+mod current;
 mod documents;
 mod harness;
 mod journey;

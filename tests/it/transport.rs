@@ -23,10 +23,10 @@ fn pipe(mut from: UnixStream, mut to: UnixStream) {
     });
 }
 
-fn bridge(mut client: UnixStream, http2: &AtomicUsize) -> std::io::Result<()> {
+fn bridge(mut client: UnixStream, engine: &Path, http2: &AtomicUsize) -> std::io::Result<()> {
     let mut start = [0; 3];
     client.read_exact(&mut start)?;
-    let mut engine = UnixStream::connect(ENGINE)?;
+    let mut engine = UnixStream::connect(engine)?;
     if &start == b"PRI" {
         http2.fetch_add(1, Ordering::SeqCst);
         engine.write_all(b"POST /grpc HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")?;
@@ -44,15 +44,15 @@ fn bridge(mut client: UnixStream, http2: &AtomicUsize) -> std::io::Result<()> {
 }
 
 /// An engine front that speaks HTTP/2, and how often it was spoken to so.
-fn modern_engine(folder: &Path) -> (PathBuf, Arc<AtomicUsize>) {
+pub(crate) fn modern_front(folder: &Path, engine: &Path) -> (PathBuf, Arc<AtomicUsize>) {
     let socket = folder.join("modern.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     let count = Arc::new(AtomicUsize::new(0));
-    let seen = Arc::clone(&count);
+    let (seen, engine) = (Arc::clone(&count), engine.to_owned());
     std::thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            let seen = Arc::clone(&seen);
-            std::thread::spawn(move || bridge(client, &seen));
+            let (seen, engine) = (Arc::clone(&seen), engine.clone());
+            std::thread::spawn(move || bridge(client, &engine, &seen));
         }
     });
     (socket, count)
@@ -61,7 +61,7 @@ fn modern_engine(folder: &Path) -> (PathBuf, Arc<AtomicUsize>) {
 #[test]
 fn http2_on_the_api_socket() {
     let project = Project::new("t-http2", "[[steps]]\nrun.shell = \"echo modern > /how\"\n");
-    let (socket, count) = modern_engine(&project.home.path(""));
+    let (socket, count) = modern_front(&project.home.path(""), Path::new(ENGINE));
     let mut build = project.imgforge(&["build", "t", "--load", "--quiet"]);
     let said = project.home.record(build.env("DOCKER_HOST", format!("unix://{}", socket.display())));
     assert!(said.starts_with("exit 0"), "{said}");

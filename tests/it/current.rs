@@ -1,0 +1,164 @@
+//! A current Docker Engine beside the machine's own: Debian sid's, with the containerd image store.
+//!
+//! It has sockets, folders and a network namespace of its own, so it cannot disturb the first one.
+//! Through a front that speaks HTTP/2 (see `transport`), its BuildKit also plays a daemon of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::assert_session;
+use crate::building::Project;
+use crate::harness::{must, run, tool};
+use crate::transport::modern_front;
+use crate::workbench::Bench;
+
+/// A running engine; it ends with this value.
+struct Engine {
+    folder: tempfile::TempDir,
+    processes: Vec<Child>,
+}
+
+impl Engine {
+    fn start() -> Self {
+        // Sockets have short paths: a `sun_path` holds 107 bytes.
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
+        let mut engine = Self { folder, processes: Vec::new() };
+        let (containerd, docker) = (engine.path("containerd.sock"), engine.socket());
+        let config = format!(
+            "version = 3\nroot = {:?}\nstate = {:?}\n[grpc]\naddress = {containerd:?}\n[ttrpc]\naddress = {:?}\n",
+            engine.path("root"),
+            engine.path("state"),
+            engine.path("ttrpc.sock"),
+        );
+        fs::write(engine.path("containerd.toml"), config).unwrap();
+        let holder = engine.spawn("containerd.log", "unshare", &["-n", &program("current-containerd"), "-c"], "containerd.toml");
+        engine.wait("containerd", || containerd.exists());
+        let namespace = format!("--net=/proc/{holder}/ns/net");
+        must(Command::new("nsenter").args([&namespace, "ip", "link", "set", "lo", "up"]));
+        let option = |name: &str, path: &str| format!("--{name}={}", engine.path(path).display());
+        let options = [
+            namespace,
+            program("current-dockerd"),
+            format!("--containerd={}", containerd.display()),
+            option("data-root", "data"),
+            option("exec-root", "exec"),
+            option("pidfile", "docker.pid"),
+            format!("--host=unix://{}", docker.display()),
+            "--feature=containerd-snapshotter=true".to_owned(),
+        ];
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        engine.spawn("dockerd.log", "nsenter", &options, "");
+        engine.wait("dockerd", || engine.docker(&["version"]).status().is_ok_and(|status| status.success()));
+        engine
+    }
+
+    fn spawn(&mut self, log: &str, program: &str, arguments: &[&str], file: &str) -> u32 {
+        let log = fs::File::create(self.path(log)).unwrap();
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        if !file.is_empty() {
+            command.arg(self.path(file));
+        }
+        // The shim and the proxy lie beside the programs.
+        let beside = ["current-containerd", "current-dockerd"].map(|name| {
+            fs::canonicalize(crate::harness::tools().join(name)).unwrap().parent().unwrap().display().to_string()
+        });
+        command.env("PATH", format!("{}:{}", beside.join(":"), std::env::var("PATH").unwrap()));
+        let child = command.spawn().unwrap();
+        let id = child.id();
+        self.processes.push(child);
+        id
+    }
+
+    fn wait(&self, what: &str, done: impl Fn() -> bool) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !done() {
+            let log = |name| fs::read_to_string(self.path(name)).unwrap_or_default();
+            assert!(Instant::now() < end, "{what}:\n{}\n{}", log("containerd.log"), log("dockerd.log"));
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.folder.path().join(below)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.path("docker.sock")
+    }
+
+    fn host(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    fn docker(&self, arguments: &[&str]) -> Command {
+        let mut command = tool("docker", arguments);
+        command.env("DOCKER_HOST", self.host()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // dockerd first, and politely: it unmounts what it mounted.
+        for mut child in self.processes.drain(..).rev() {
+            let _ = Command::new("kill").arg(child.id().to_string()).status();
+            let _ = child.wait();
+        }
+        let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+        for mount in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
+            if Path::new(mount).starts_with(self.folder.path()) {
+                let _ = Command::new("umount").args(["-l", mount]).status();
+            }
+        }
+    }
+}
+
+fn program(name: &str) -> String {
+    crate::harness::tools().join(name).display().to_string()
+}
+
+#[test]
+fn builds_loads_and_proves_on_a_current_engine() {
+    let engine = Engine::start();
+    let bench = Bench::published("t-current");
+    let mut fetch = bench.home.imgforge(&["fetch", "--verify", "tiny"]);
+    assert_session!(bench.home.record(fetch.env("DOCKER_HOST", engine.host())), @"
+    exit 0
+    --- stdout
+    channel    stable points to 1.0.0 (sequence 1, expires [TIME])
+    release    t-current 1.0.0, sealed by key sha256:[DIGEST]
+    archive    [HOME]/.cache/imgforge/archives/t-current/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    image      t-current/tiny:1.0.0  sha256:[DIGEST]
+    proof      Docker has this image: its ID, layers and platform are the signed ones;
+               a container was created from it and removed
+    integrity  OK
+    freshness  OK
+    --- stderr
+    downloading `tiny-1.0.0-linux-amd64.tar.gz`
+    verifying `tiny-1.0.0-linux-amd64.tar.gz`
+    loading `t-current/tiny:1.0.0` into Docker [VERSION]
+    ");
+    assert!(!bench.in_engine(), "it went into the other engine");
+
+    let tier = "[[steps]]\ncopy = { paths = [\"a\"], to = \"/\" }\n[[steps]]\nrun.shell = \"cat /a > /b\"\n";
+    let project = Project::new("t-engines", tier);
+    project.write("recipes/files/a", "content");
+    let image = |variable: &str, host: &str| {
+        let mut build = project.imgforge(&["build", "t", "--json", "--quiet"]);
+        // A content store of its own, so that nothing is found there; the base is shared.
+        build.env(variable, host).env("XDG_CACHE_HOME", project.home.path(variable));
+        must(Command::new("cp").arg("-r").arg(crate::building::shared_cache()).arg(project.home.path(variable)));
+        run(Command::new("rm").arg("-rf").arg(project.home.path(variable).join("imgforge/content")));
+        let said: serde_json::Value = serde_json::from_str(&must(&mut build)).unwrap();
+        said["images"][0]["image"]["config"]["digest"].as_str().unwrap().to_owned()
+    };
+    let by_engine = image("DOCKER_HOST", &engine.host());
+    // The same BuildKit, spoken to as a daemon: the image comes back through the session.
+    let (front, count) = modern_front(&project.home.path(""), &engine.socket());
+    let by_daemon = image("BUILDKIT_HOST", &format!("unix://{}", front.display()));
+    assert_eq!(by_engine, by_daemon);
+    assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
