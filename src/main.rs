@@ -3,6 +3,7 @@
 mod cli;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -46,13 +47,23 @@ enum Command {
     Completions(cli::completions::Args),
 }
 
+/// How long a command may take to end by itself after Ctrl-C.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let Arguments { global, command } = Arguments::parse();
     let screen = Screen::new(&global);
+    tokio::spawn(async {
+        // Work that does not wait, such as hashing, cannot be dropped. Drafts of files have no name,
+        // so the process may end at any point.
+        let _ = tokio::signal::ctrl_c().await;
+        tokio::time::sleep(PATIENCE).await;
+        std::process::exit(130);
+    });
     let outcome = tokio::select! {
         outcome = run(command, &screen) => outcome,
-        // Dropping the work cancels it: BuildKit stops building, drafts of files disappear.
+        // Dropping the work cancels it: BuildKit stops building.
         _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
     };
     match outcome {

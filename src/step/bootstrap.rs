@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
@@ -64,23 +65,28 @@ pub async fn debian(
     }
     let io = |error| BootstrapError::Io(cache.to_owned(), error);
     std::fs::create_dir_all(cache).map_err(io)?;
+    // Readable by all: without root, mmdebstrap works as another user there.
+    let room =
+        tempfile::Builder::new().prefix("imgforge-base-").permissions(open_to_all()).tempdir().map_err(io)?;
     let draft = tempfile::Builder::new().suffix(".part").tempfile_in(cache).map_err(io)?;
     let name = format!("mmdebstrap {}", base.suite);
     hear(Event::StepStarted(&name));
     let started = tokio::time::Instant::now();
-    let mut child = Command::new("mmdebstrap")
+    let mut child = mmdebstrap()
         .args(arguments)
         .arg(draft.path())
         .env("SOURCE_DATE_EPOCH", "0")
+        .env("TMPDIR", room.path())
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
         .spawn()
         .map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => BootstrapError::NoTool,
             _ => io(error),
         })?;
+    let mut stop = Stop(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
     let mut log = Vec::new();
     if let Some(stderr) = child.stderr.take() {
         let mut lines = BufReader::new(stderr).lines();
@@ -89,7 +95,13 @@ pub async fn debian(
             log.push(line);
         }
     }
-    if !child.wait().await.map_err(io)?.success() {
+    let status = child.wait().await.map_err(io)?;
+    // Its number may belong to another process from here on.
+    stop.0 = None;
+    if status.code() == Some(NOT_FOUND) {
+        return Err(BootstrapError::NoTool);
+    }
+    if !status.success() {
         let suite = base.suite.clone();
         return Err(BootstrapError::Failed {
             suite,
@@ -99,6 +111,38 @@ pub async fn debian(
     draft.persist(&target).map_err(|error| io(error.error))?;
     hear(Event::StepDone { name: &name, cached: false, seconds: started.elapsed().as_secs_f64() });
     Ok(target)
+}
+
+/// What `unshare` ends with when there is no such program.
+const NOT_FOUND: i32 = 127;
+
+/// As root, mmdebstrap mounts `/proc` and `/sys` into the new system. Those mounts get a namespace of
+/// their own, so that they end with it however it ends, and removing its folder can never reach
+/// through them. Without root it makes namespaces itself.
+fn mmdebstrap() -> Command {
+    if rustix::process::geteuid().is_root() {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--", "mmdebstrap"]);
+        command
+    } else {
+        Command::new("mmdebstrap")
+    }
+}
+
+fn open_to_all() -> std::fs::Permissions {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::Permissions::from_mode(0o755)
+}
+
+/// Ends the process and all that it started when the work is dropped.
+struct Stop(Option<Pid>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        if let Some(process) = self.0 {
+            let _ = rustix::process::kill_process_group(process, Signal::KILL);
+        }
+    }
 }
 
 fn arguments(base: &Debian, platform: &Platform) -> Vec<String> {

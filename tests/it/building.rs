@@ -91,7 +91,6 @@ fn a_failing_step_shows_what_it_printed_last() {
     --- stderr
     error: the build failed at `[t 1/2] RUN ["/bin/sh", "-c", "for i in $(seq 30); do echo line $i; done; echo the reason >&2; exit 3"]`
       cause: executor failed running [/bin/sh -c for i in $(seq 30); do echo line $i; done; echo the reason >&2; exit 3]: exit code: 3
-      | line 11
       | line 12
       | line 13
       | line 14
@@ -111,6 +110,7 @@ fn a_failing_step_shows_what_it_printed_last() {
       | line 28
       | line 29
       | line 30
+      | the reason
 
     hint: `imgforge recipe render TIER` shows what was built
     "#);
@@ -246,4 +246,21 @@ fn wait(what: &str, done: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "{what}: not within a minute");
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+#[test]
+fn control_c_stops_the_making_of_a_base_and_removes_it() {
+    let project = Project::unprepared("t-cancel-base", "");
+    let temporary = project.home.path("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let mut build = project.home.imgforge(&["build", "base"]);
+    build.env("TMPDIR", &temporary).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = build.spawn().unwrap();
+    let made = || fs::read_dir(&temporary).unwrap().count();
+    wait("the base is begun", || made() > 0);
+    must(Command::new("kill").args(["-INT", &child.id().to_string()]));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(made(), 0);
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
+    assert!(!mounts.contains(temporary.to_str().unwrap()), "{mounts}");
 }

@@ -33,7 +33,12 @@ impl Engine {
             engine.path("ttrpc.sock"),
         );
         fs::write(engine.path("containerd.toml"), config).unwrap();
-        let holder = engine.spawn("containerd.log", "unshare", &["-n", &program("current-containerd"), "-c"], "containerd.toml");
+        let holder = engine.spawn(
+            "containerd.log",
+            "unshare",
+            &["-n", &program("current-containerd"), "-c"],
+            "containerd.toml",
+        );
         engine.wait("containerd", || containerd.exists());
         let namespace = format!("--net=/proc/{holder}/ns/net");
         must(Command::new("nsenter").args([&namespace, "ip", "link", "set", "lo", "up"]));
@@ -63,7 +68,12 @@ impl Engine {
         }
         // The shim and the proxy lie beside the programs.
         let beside = ["current-containerd", "current-dockerd"].map(|name| {
-            fs::canonicalize(crate::harness::tools().join(name)).unwrap().parent().unwrap().display().to_string()
+            fs::canonicalize(crate::harness::tools().join(name))
+                .unwrap()
+                .parent()
+                .unwrap()
+                .display()
+                .to_string()
         });
         command.env("PATH", format!("{}:{}", beside.join(":"), std::env::var("PATH").unwrap()));
         let child = command.spawn().unwrap();
@@ -150,7 +160,12 @@ fn builds_loads_and_proves_on_a_current_engine() {
         let mut build = project.imgforge(&["build", "t", "--json", "--quiet"]);
         // A content store of its own, so that nothing is found there; the base is shared.
         build.env(variable, host).env("XDG_CACHE_HOME", project.home.path(variable));
-        must(Command::new("cp").arg("-r").arg(crate::building::shared_cache()).arg(project.home.path(variable)));
+        must(
+            Command::new("cp")
+                .arg("-r")
+                .arg(crate::building::shared_cache())
+                .arg(project.home.path(variable)),
+        );
         run(Command::new("rm").arg("-rf").arg(project.home.path(variable).join("imgforge/content")));
         let said: serde_json::Value = serde_json::from_str(&must(&mut build)).unwrap();
         said["images"][0]["image"]["config"]["digest"].as_str().unwrap().to_owned()

@@ -22,7 +22,7 @@ fn help_reads_well() {
 
     Commands:
       recipe       List, check and render recipes
-      build        Build images from recipes, through `BuildKit`
+      build        Build images from recipes, through BuildKit
       export       Write built images as plain .tar.gz files that any `docker load` reads
       keys         Make and import signing keys, in cosign's format
       sign         Sign exported archives: writes a sealed release, SHA256SUMS and its signature beside
@@ -59,9 +59,9 @@ fn help_reads_well() {
     assert_session!(home.session(&["build", "--help"]), @"
     exit 0
     --- stdout
-    Build images from recipes, through `BuildKit`
+    Build images from recipes, through BuildKit
 
-    Uses the `BuildKit` at `BUILDKIT_HOST`, else the one inside the Docker Engine at `DOCKER_HOST` (by
+    Uses the BuildKit at `BUILDKIT_HOST`, else the one inside the Docker Engine at `DOCKER_HOST` (by
     default `unix:///var/run/docker.sock`). The image lands in the local content store; `imgforge
     export` makes a file of it.
 
