@@ -41,7 +41,6 @@ impl Engine {
         );
         engine.wait("containerd", || containerd.exists());
         let namespace = format!("--net=/proc/{holder}/ns/net");
-        must(Command::new("nsenter").args([&namespace, "ip", "link", "set", "lo", "up"]));
         let option = |name: &str, path: &str| format!("--{name}={}", engine.path(path).display());
         let options = [
             namespace,

@@ -8,7 +8,9 @@ use imgforge::model::release::Release;
 use imgforge::model::seal::{SealError, Sealed};
 use proptest::prelude::*;
 
-use crate::harness::{must, run, tool};
+use imgforge::step::keyring;
+
+use crate::harness::{PASSWORD, must, run, tool};
 use crate::workbench::Bench;
 
 /// A command in a namespace without any network.
@@ -56,6 +58,24 @@ fn cosign_verifies_every_hop_offline() {
     ] {
         assert!(!run(&mut wrong).status.success(), "{wrong:?} accepted it");
     }
+}
+
+#[test]
+fn an_rsa_key_seals_as_well() {
+    let bench = Bench::new("t-rsa");
+    let rsa = ["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072", "-out", "rsa.pem"];
+    must(tool("openssl", &rsa).current_dir(bench.home.path("")));
+    bench.home.must(&["keys", "import", "rsa.pem", "--name", "rsa"]);
+    let key = keyring::open(&bench.home.path("keys/rsa.key"), PASSWORD.as_bytes()).unwrap();
+    let release = bench.release("1.0.0", vec![bench.archive("tiny", "1.0.0", "hello")]);
+    bench.publish(&release, &key);
+    let at = |below: &str| bench.object(below).to_str().unwrap().to_owned();
+    let (kind, public) = ("https://imgforge.dev/release/v1", bench.home.text("keys/rsa.pub"));
+    let (bundle, archive) =
+        (at("releases/1.0.0/release.sigstore.json"), at("releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz"));
+    let options = ["--type", kind, "--bundle", &bundle, "--insecure-ignore-tlog", &archive];
+    must(&mut offline("cosign", &[&["verify-blob-attestation", "--key", &public], &options[..]].concat()));
+    bench.home.must(&["verify", &at("releases/1.0.0"), "--key", &public]);
 }
 
 #[test]
