@@ -8,10 +8,10 @@ use crate::model::image::Image;
 use crate::model::name::{StageName, TierName};
 use crate::model::plan::{Ask, Plan};
 use crate::step::bootstrap::{self, Reuse};
-use crate::step::build::{self, Builder, Inputs, Keep};
+use crate::step::build::{self, Builder, Built, Inputs, Keep};
 use crate::step::content::ContentStore;
-use crate::step::progress::Hear;
-use crate::step::{gather, read};
+use crate::step::progress::{Event, Hear};
+use crate::step::{gather, normalise, read};
 
 /// Where a build finds and leaves things.
 #[derive(Debug, Clone)]
@@ -48,5 +48,11 @@ pub async fn build(workshop: &Workshop, tier: &TierName, ask: &Ask, hear: Hear<'
     let context = gather::context(&plan, &workshop.recipes, &rootfs)?;
     let inputs = Inputs { context, secrets: workshop.secrets.clone(), keep: workshop.keep };
     let store = ContentStore::open(&workshop.content)?;
-    Ok(build::build(&plan, inputs, &workshop.builder, &store, hear).await?)
+    match build::build(&plan, inputs, &workshop.builder, &store, hear).await? {
+        Built::Known(image) => Ok(image),
+        Built::New(raw) => {
+            hear(Event::Doing("bringing the image into normal form"));
+            Ok(normalise::image(&raw, &store, plan.epoch)?)
+        }
+    }
 }

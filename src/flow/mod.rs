@@ -31,6 +31,8 @@ pub enum Error {
     #[error(transparent)]
     Content(#[from] step::content::ContentError),
     #[error(transparent)]
+    Normalise(#[from] step::normalise::NormaliseError),
+    #[error(transparent)]
     Pack(#[from] step::pack::PackError),
     #[error(transparent)]
     Keyring(#[from] step::keyring::KeyringError),

@@ -43,6 +43,10 @@ pub struct Image {
     pub layers: Vec<Blob>,
 }
 
+/// An image as an engine wrote it. It has no normal form yet, so it is never packed or listed.
+#[derive(Debug, Clone)]
+pub struct Raw(pub Image);
+
 /// Why a configuration does not describe the image.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {

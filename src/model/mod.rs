@@ -14,6 +14,7 @@ pub mod entrypoint;
 pub mod ignore;
 pub mod image;
 pub mod key;
+pub mod layer;
 pub mod name;
 pub mod plan;
 pub mod recipe;

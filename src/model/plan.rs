@@ -11,6 +11,7 @@ use super::name::{ImageTag, Platform, StageName, TierName, VariableName, Version
 use super::recipe::family::Family;
 use super::recipe::parse::Finding;
 use super::recipe::{Base, Copy, Debian, Recipe, Step};
+use super::time::Timestamp;
 use super::{dockerfile, entrypoint};
 
 /// Folder of the context that belongs to imgforge; a project's own files cannot stand there.
@@ -36,6 +37,8 @@ pub struct Plan {
     pub version: Version,
     /// The platform it is built for.
     pub platform: Platform,
+    /// The latest time that anything in the image carries.
+    pub epoch: Timestamp,
     /// The multi-stage Dockerfile, whose target is the tier's name.
     pub dockerfile: String,
     /// Build arguments.
@@ -64,6 +67,7 @@ impl Plan {
             tag: ImageTag::new(&project.name, &tier, &version),
             version: version.clone(),
             platform: project.platform.clone(),
+            epoch: Timestamp::UNIX_EPOCH,
             dockerfile: String::new(),
             args: args(&tier, &settings, ask)?,
             secrets: BTreeSet::new(),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::ImageManifest;
@@ -47,6 +47,7 @@ pub enum ContentError {
 }
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
+const ORIGIN: &str = "dev.imgforge.origin";
 
 /// Manifests and configurations are small; a larger one is an error, not an allocation.
 const MAX_DOCUMENT: usize = 4 << 20;
@@ -97,30 +98,34 @@ impl ContentStore {
 
     /// Takes a stream in under the digest that it turns out to have.
     pub fn take(&self, stream: &mut dyn Read) -> Result<Blob, ContentError> {
-        let mut write = || {
+        self.create(&mut |out| io::copy(stream, out).map(drop))
+    }
+
+    /// Takes in what is written, under the digest that it turns out to have.
+    pub fn create(
+        &self,
+        write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<Blob, ContentError> {
+        let mut create = || {
             let mut draft = Draft::beside(&self.path(&Digest::of(b"")))?;
-            let mut hasher = Hasher::default();
-            let mut buffer = vec![0; 1 << 18];
-            loop {
-                let read = stream.read(&mut buffer)?;
-                if read == 0 {
-                    break;
-                }
-                hasher.update(&buffer[..read]);
-                draft.file().write_all(&buffer[..read])?;
-            }
-            let size = hasher.size();
-            let blob = Blob { digest: hasher.finish(), size };
+            let mut hashing = Hashing { out: draft.file(), hasher: Hasher::default() };
+            let mut buffered = BufWriter::with_capacity(1 << 18, &mut hashing);
+            write(&mut buffered)?;
+            buffered.flush()?;
+            drop(buffered);
+            let size = hashing.hasher.size();
+            let blob = Blob { digest: hashing.hasher.finish(), size };
             if !self.has(&blob) {
                 draft.keep(&self.path(&blob.digest), 0o644)?;
             }
             Ok(blob)
         };
-        write().map_err(|error| self.io(error))
+        create().map_err(|error| self.io(error))
     }
 
-    /// Lists an image under its tag, and stores its manifest.
-    pub fn list(&self, image: &Image) -> Result<(), ContentError> {
+    /// Lists an image under its tag, and stores its manifest. `origin` is the configuration that the
+    /// builder gave, by which [`ContentStore::made_from`] finds the image again.
+    pub fn list(&self, image: &Image, origin: &Digest) -> Result<(), ContentError> {
         self.take(&mut image.manifest_bytes().as_slice())?;
         let _lock = self.lock()?;
         let mut index = self.index()?;
@@ -130,21 +135,34 @@ impl ContentStore {
             media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
             digest: image.manifest.digest,
             size: image.manifest.size,
-            annotations: BTreeMap::from([(REF_NAME.to_owned(), tag)]),
+            annotations: BTreeMap::from([
+                (REF_NAME.to_owned(), tag),
+                (ORIGIN.to_owned(), origin.to_string()),
+            ]),
         });
         let bytes = serde_json::to_vec_pretty(&index).unwrap_or_default();
         atomic::write(&self.folder.join("index.json"), &bytes, 0o644).map_err(|error| self.io(error))
     }
 
+    /// The image of a tag, if it was made from this configuration of a builder and is complete.
+    #[must_use]
+    pub fn made_from(&self, origin: &str, tag: &ImageTag, platform: &Platform) -> Option<Image> {
+        let entry = self.find(tag).ok()?;
+        let same = entry.annotations.get(ORIGIN).is_some_and(|found| found == origin);
+        if same { self.image(tag, platform).ok().map(|(image, _)| image) } else { None }
+    }
+
+    fn find(&self, tag: &ImageTag) -> Result<Descriptor, ContentError> {
+        let name = tag.to_string();
+        let mut entries = self.index()?.manifests.into_iter();
+        entries
+            .find(|entry| entry.annotations.get(REF_NAME) == Some(&name))
+            .ok_or_else(|| ContentError::Missing(tag.clone()))
+    }
+
     /// The image of a tag, complete and consistent, with the bytes of its configuration.
     pub fn image(&self, tag: &ImageTag, platform: &Platform) -> Result<(Image, Vec<u8>), ContentError> {
-        let index = self.index()?;
-        let name = tag.to_string();
-        let entry = index
-            .manifests
-            .iter()
-            .find(|entry| entry.annotations.get(REF_NAME) == Some(&name))
-            .ok_or_else(|| ContentError::Missing(tag.clone()))?;
+        let entry = self.find(tag)?;
         let manifest = self.document(&entry.digest)?;
         let manifest =
             ImageManifest::from_reader(manifest.as_slice()).map_err(|e| self.damaged("manifest", e))?;
@@ -163,7 +181,8 @@ impl ContentStore {
         Ok((image, config))
     }
 
-    fn document(&self, digest: &Digest) -> Result<Vec<u8>, ContentError> {
+    /// The bytes of a small blob, checked.
+    pub fn document(&self, digest: &Digest) -> Result<Vec<u8>, ContentError> {
         let bytes = atomic::read_bounded(&self.path(digest), MAX_DOCUMENT).map_err(|error| self.io(error))?;
         if Digest::of(&bytes) == *digest {
             Ok(bytes)
@@ -210,6 +229,24 @@ impl ContentStore {
     }
 }
 
+/// Hashes what passes.
+struct Hashing<'a> {
+    out: &'a mut File,
+    hasher: Hasher,
+}
+
+impl Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
 /// Reading an index written by others is not needed yet, but ours must be one that others read.
 #[cfg(test)]
 mod tests {
@@ -226,8 +263,8 @@ mod tests {
         for bytes in [&config[..], b"one", b"two"] {
             store.take(&mut &bytes[..]).unwrap();
         }
-        store.list(&image).unwrap();
-        store.list(&image).unwrap();
+        store.list(&image, &image.config.digest).unwrap();
+        store.list(&image, &image.config.digest).unwrap();
         assert_eq!(store.image(&image.tag, &image.platform).unwrap(), (image, config));
         let index = ImageIndex::from_file(folder.path().join("index.json")).unwrap();
         assert_eq!(index.manifests().len(), 1);
@@ -241,7 +278,7 @@ mod tests {
         for bytes in [&config[..], b"one", b"two"] {
             store.take(&mut &bytes[..]).unwrap();
         }
-        store.list(&image).unwrap();
+        store.list(&image, &image.config.digest).unwrap();
         let mut changed = config.clone();
         changed[0] ^= 1;
         fs::write(store.path(&image.config.digest), changed).unwrap();

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod gather;
 pub mod keyring;
 pub mod load;
+pub mod normalise;
 pub mod pack;
 pub mod pin;
 pub mod progress;

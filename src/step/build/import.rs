@@ -15,7 +15,7 @@ use serde::Deserialize;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::BuildError;
-use crate::model::image::{Blob, Image, ImageError};
+use crate::model::image::{Blob, Image, ImageError, Raw};
 use crate::model::plan::Plan;
 use crate::step::content::{ContentError, ContentStore};
 use crate::step::engine::Engine;
@@ -49,19 +49,13 @@ struct Saved {
 
 const MAX_MANIFEST: u64 = 4 << 20;
 
-/// The stored image, when the builder's result is the one already here.
-pub(super) fn unchanged(id: &str, plan: &Plan, store: &ContentStore) -> Option<Image> {
-    let (image, _) = store.image(&plan.tag, &plan.platform).ok()?;
-    (image.config.digest.to_string() == id).then_some(image)
-}
-
 /// Saves the image out of a Docker Engine.
 pub(super) fn engine(
     engine: &Engine,
     name: &str,
     plan: &Plan,
     store: &ContentStore,
-) -> Result<Image, BuildError> {
+) -> Result<Raw, BuildError> {
     let stream = engine.docker.export_image(name).map_err(io::Error::other).boxed();
     let reader = SyncIoBridge::new(StreamReader::new(stream));
     tokio::task::block_in_place(|| take(reader, plan, store)).map_err(BuildError::Import)
@@ -75,12 +69,12 @@ pub(super) async fn forget(engine: &Engine, name: &str) -> Result<(), BuildError
 }
 
 /// Reads the tar that a BuildKit daemon sent.
-pub(super) fn tar(mut file: File, plan: &Plan, store: &ContentStore) -> Result<Image, ImportError> {
+pub(super) fn tar(mut file: File, plan: &Plan, store: &ContentStore) -> Result<Raw, ImportError> {
     file.rewind().map_err(ImportError::Io)?;
     tokio::task::block_in_place(|| take(BufReader::new(file), plan, store))
 }
 
-fn take(tar: impl Read, plan: &Plan, store: &ContentStore) -> Result<Image, ImportError> {
+fn take(tar: impl Read, plan: &Plan, store: &ContentStore) -> Result<Raw, ImportError> {
     let mut blobs: HashMap<String, Blob> = HashMap::new();
     let mut links: HashMap<String, String> = HashMap::new();
     let mut manifest = None;
@@ -113,9 +107,7 @@ fn take(tar: impl Read, plan: &Plan, store: &ContentStore) -> Result<Image, Impo
     let mut bytes = Vec::new();
     let open = store.open_blob(&config.digest)?;
     open.take(MAX_MANIFEST).read_to_end(&mut bytes).map_err(ImportError::Io)?;
-    let image = Image::new(plan.tag.clone(), plan.platform.clone(), &bytes, layers)?;
-    store.list(&image)?;
-    Ok(image)
+    Ok(Raw(Image::new(plan.tag.clone(), plan.platform.clone(), &bytes, layers)?))
 }
 
 /// Whether an entry can be a layer or a configuration, in either layout.

@@ -20,6 +20,7 @@ pub use solve::{Failure, build};
 pub use transport::Builder;
 
 use crate::model::context::Tree;
+use crate::model::image::{Image, Raw};
 use crate::model::name::StageName;
 use crate::model::plan::Plan;
 
@@ -30,6 +31,15 @@ pub enum Keep {
     Store,
     /// In the engine too, under its tag.
     Engine,
+}
+
+/// What a build gives.
+#[derive(Debug)]
+pub enum Built {
+    /// The very image that the content store lists already, in normal form.
+    Known(Image),
+    /// An image that must be brought into normal form.
+    New(Raw),
 }
 
 /// What a build reads besides the plan.

@@ -11,9 +11,8 @@ use tokio::sync::Mutex;
 use super::session::{self, Shared};
 use super::status::Board;
 use super::transport::{self, Builder, Control};
-use super::{BuildError, Inputs, Keep, import};
+use super::{BuildError, Built, Inputs, Keep, import};
 use crate::model::context::{Entry, File, Tree};
-use crate::model::image::Image;
 use crate::model::plan::Plan;
 use crate::step::content::ContentStore;
 use crate::step::engine::Engine;
@@ -39,14 +38,14 @@ impl fmt::Display for Failure {
 /// BuildKit sends the last status messages after its answer; it gets this long.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Builds the image and puts it into the content store. Dropping the future cancels the build.
+/// Builds the image and takes its layers into the content store. Dropping the future cancels the build.
 pub async fn build(
     plan: &Plan,
     inputs: Inputs,
     builder: &Builder,
     store: &ContentStore,
     hear: Hear<'_>,
-) -> Result<Image, BuildError> {
+) -> Result<Built, BuildError> {
     inputs.check(plan)?;
     let keep = inputs.keep;
     let mut control = transport::connect(builder).await?;
@@ -74,13 +73,13 @@ pub async fn build(
     drop(session);
     hear(Event::Doing("taking the image into the content store"));
     match builder {
-        Builder::BuildKit(_) => Ok(import::tar(export, plan, store)?),
+        Builder::BuildKit(_) => Ok(Built::New(import::tar(export, plan, store)?)),
         Builder::Engine(address) => {
             let id = answer.get("containerimage.config.digest").or(answer.get("containerimage.digest"));
             let engine = Engine::connect(address).await?;
-            let image = match id.and_then(|id| import::unchanged(id, plan, store)) {
-                Some(image) => Ok(image),
-                None => import::engine(&engine, &name, plan, store),
+            let image = match id.and_then(|id| store.made_from(id, &plan.tag, &plan.platform)) {
+                Some(image) => Ok(Built::Known(image)),
+                None => import::engine(&engine, &name, plan, store).map(Built::New),
             };
             if keep == Keep::Store {
                 import::forget(&engine, &name).await?;

@@ -1,0 +1,154 @@
+//! Brings the layers of a built image into normal form, so that every engine gives the same image.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
+
+use serde_json::{Map, Value};
+
+use super::content::{ContentError, ContentStore};
+use crate::model::archive::{END, padding};
+use crate::model::digest::Digest;
+use crate::model::image::{Blob, Image, ImageError, Raw};
+use crate::model::layer::{self, BadItem, Below, Item, Kind, LayerPath};
+use crate::model::time::Timestamp;
+
+/// Why an image has no normal form.
+#[derive(Debug, thiserror::Error)]
+pub enum NormaliseError {
+    /// A layer that cannot be read.
+    #[error("layer {0} of the built image cannot be read")]
+    Read(Digest, #[source] io::Error),
+    /// Something that cannot stand in a layer.
+    #[error(transparent)]
+    Item(#[from] BadItem),
+    /// The content store.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// A configuration that cannot be read.
+    #[error("the configuration of the built image cannot be read")]
+    Config(#[source] serde_json::Error),
+    /// What came out does not belong together.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+}
+
+/// The same image in normal form, in the store, under its tag. `epoch` is the latest time in it.
+pub fn image(Raw(built): &Raw, store: &ContentStore, epoch: Timestamp) -> Result<Image, NormaliseError> {
+    let seconds = u64::try_from(epoch.as_second()).unwrap_or(0);
+    let mut below = Below::default();
+    let mut layers = Vec::new();
+    for layer in &built.layers {
+        layers.push(normal_layer(layer, store, &mut below, seconds)?);
+    }
+    let config = store.document(&built.config.digest)?;
+    let config = normal_config(&config, &layers, epoch).map_err(NormaliseError::Config)?;
+    store.take(&mut config.as_slice())?;
+    let image = Image::new(built.tag.clone(), built.platform.clone(), &config, layers)?;
+    store.list(&image, &built.config.digest)?;
+    Ok(image)
+}
+
+fn normal_layer(
+    blob: &Blob,
+    store: &ContentStore,
+    below: &mut Below,
+    epoch: u64,
+) -> Result<Blob, NormaliseError> {
+    let unreadable = |error| NormaliseError::Read(blob.digest, error);
+    let file = store.open_blob(&blob.digest)?;
+    let mut items = BTreeMap::new();
+    let mut tar = tar::Archive::new(file.try_clone().map_err(unreadable)?);
+    for entry in tar.entries_with_seek().map_err(unreadable)? {
+        let mut entry = entry.map_err(unreadable)?;
+        let Some(path) = layer::path(&entry.path_bytes())? else { continue };
+        let item = item(&mut entry, &path).map_err(unreadable)??;
+        items.insert(path, item);
+    }
+    let normal = below.normalise(items, epoch);
+    Ok(store.create(&mut |out| write(&file, &normal, out))?)
+}
+
+/// Reads one entry's header; its content stays where it is.
+fn item(entry: &mut tar::Entry<'_, File>, path: &LayerPath) -> io::Result<Result<Item, BadItem>> {
+    let bad = |reason| Ok(Err(BadItem { path: layer::show(path), reason }));
+    let at = entry.raw_file_position();
+    let size = entry.size();
+    let link = entry.link_name_bytes().unwrap_or_default().into_owned();
+    let header = entry.header();
+    let device = || -> io::Result<(u32, u32)> {
+        Ok((header.device_major()?.unwrap_or_default(), header.device_minor()?.unwrap_or_default()))
+    };
+    let kind = match header.entry_type() {
+        tar::EntryType::Regular | tar::EntryType::Continuous => Kind::File { at, size },
+        tar::EntryType::Link => match layer::path(&link) {
+            Ok(Some(target)) => Kind::HardLink(target),
+            _ => return bad("is a hard link to nothing"),
+        },
+        tar::EntryType::Symlink => Kind::Link(link),
+        tar::EntryType::Directory => Kind::Directory,
+        tar::EntryType::Char => device().map(|(major, minor)| Kind::Character(major, minor))?,
+        tar::EntryType::Block => device().map(|(major, minor)| Kind::Block(major, minor))?,
+        tar::EntryType::Fifo => Kind::Pipe,
+        _ => return bad("is of a kind that images cannot hold"),
+    };
+    // Older engines also write the bits of the file's type.
+    let mode = header.mode()? & 0o7777;
+    let (uid, gid, modified) = (header.uid()?, header.gid()?, header.mtime()?);
+    let mut attributes = BTreeMap::new();
+    if let Some(records) = entry.pax_extensions()? {
+        for record in records {
+            let record = record?;
+            let key = record.key().map_err(io::Error::other)?;
+            if let Some(name) = key.strip_prefix("SCHILY.xattr.") {
+                attributes.insert(name.to_owned(), record.value_bytes().to_vec());
+            }
+        }
+    }
+    Ok(Ok(Item { kind, mode, uid, gid, modified, attributes }))
+}
+
+fn write(from: &File, items: &[(LayerPath, Item)], out: &mut dyn Write) -> io::Result<()> {
+    let mut from = from;
+    for (path, item) in items {
+        out.write_all(&layer::header(path, item))?;
+        if let Kind::File { at, size } = item.kind {
+            from.seek(SeekFrom::Start(at))?;
+            if io::copy(&mut from.take(size), out)? != size {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            out.write_all(&vec![0; padding(size)])?;
+        }
+    }
+    out.write_all(&[0; END])
+}
+
+/// Engines agree on a configuration but for its dates, and for keys that are there but `null`.
+fn normal_config(config: &[u8], layers: &[Blob], epoch: Timestamp) -> Result<Vec<u8>, serde_json::Error> {
+    let mut config: Map<String, Value> = serde_json::from_slice(config)?;
+    let date = Value::from(epoch.to_string());
+    config.insert("created".to_owned(), date.clone());
+    if let Some(Value::Array(history)) = config.get_mut("history") {
+        for step in history.iter_mut().filter_map(Value::as_object_mut) {
+            step.insert("created".to_owned(), date.clone());
+        }
+    }
+    if let Some(Value::Object(settings)) = config.get_mut("config") {
+        settings.retain(|_, value| !value.is_null());
+    }
+    let digests: Vec<String> = layers.iter().map(|layer| layer.digest.to_string()).collect();
+    config.insert("rootfs".to_owned(), serde_json::json!({"diff_ids": digests, "type": "layers"}));
+    serde_json::to_vec(&sorted(Value::Object(config)))
+}
+
+/// Keys in order at every level, whether or not some crate turned on `serde_json/preserve_order`.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let ordered: BTreeMap<String, Value> = map.into_iter().collect();
+            Value::Object(ordered.into_iter().map(|(key, value)| (key, sorted(value))).collect())
+        }
+        Value::Array(list) => Value::Array(list.into_iter().map(sorted).collect()),
+        other => other,
+    }
+}
