@@ -3,6 +3,7 @@
 mod cli;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -53,12 +54,14 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[tokio::main]
 async fn main() -> ExitCode {
     let Arguments { global, command } = Arguments::parse();
-    let screen = Screen::new(&global);
-    tokio::spawn(async {
+    let screen = Arc::new(Screen::new(&global));
+    let watcher = Arc::clone(&screen);
+    tokio::spawn(async move {
         // Work that does not wait, such as hashing, cannot be dropped. Drafts of files have no name,
         // so the process may end at any point.
         let _ = tokio::signal::ctrl_c().await;
         tokio::time::sleep(PATIENCE).await;
+        watcher.fail(&Failure::interrupted());
         std::process::exit(130);
     });
     let outcome = tokio::select! {

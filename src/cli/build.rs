@@ -2,7 +2,7 @@
 
 use imgforge::flow;
 use imgforge::model::name::TierName;
-use imgforge::step::build::Keep;
+use imgforge::step::build::{Builder, Keep};
 use serde_json::json;
 
 use super::Context;
@@ -33,16 +33,20 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) async fn run(self, context: &Context<'_>) -> Result<(), Failure> {
-        let mut workshop = self.recipes.workshop(context)?;
-        self.build.equip(&mut workshop, context);
+        let workshop = self.recipes.workshop(context)?;
+        let mut tools = self.build.tools(context)?;
         if self.load {
-            workshop.keep = Keep::Engine;
+            if let Builder::BuildKit(_) = tools.builder {
+                let fix = "unset `BUILDKIT_HOST`, or leave `--load` out";
+                return Err(Failure::usage("`--load` needs a Docker Engine that builds", fix));
+            }
+            tools.keep = Keep::Engine;
         }
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
         let mut words = Words::default();
         let mut images = Vec::new();
         for tier in &self.tiers {
-            let image = flow::build::build(&workshop, tier, &self.plan.ask(), &hear).await?;
+            let image = flow::build::build(&workshop, &tools, tier, &self.plan.ask(), &hear).await?;
             let size = indicatif::DecimalBytes(image.layers.iter().map(|layer| layer.size).sum());
             let (tag, id, layers) = (&image.tag, image.config.digest, image.layers.len());
             words.row("image", format!("{tag}  {id}  {layers} layers, {size}"));

@@ -17,10 +17,8 @@ pub(crate) struct Config {
     pub(crate) cache: PathBuf,
     /// What was seen: must not be deleted, it protects against rollback.
     pub(crate) state: PathBuf,
-    /// The Docker Engine.
-    pub(crate) engine: Address,
-    /// What builds.
-    pub(crate) builder: Builder,
+    docker_host: Option<String>,
+    buildkit_host: Option<String>,
     /// `COSIGN_PASSWORD`: set but empty is the empty password, as cosign has it.
     pub(crate) password: Option<Zeroizing<String>>,
     /// The CA bundle that package managers inside a build shall believe.
@@ -40,25 +38,36 @@ impl Config {
                 path("HOME").map(|home| home.join(below_home).join("imgforge")).ok_or_else(Failure::no_home)
             }
         };
-        let address = |variable: &'static str, text: &str| -> Result<Address, Failure> {
-            text.parse().map_err(|error| Failure::environment(variable, error))
-        };
-        let engine = address("DOCKER_HOST", text("DOCKER_HOST").as_deref().unwrap_or(DEFAULT_ENGINE))?;
-        let builder = match text("BUILDKIT_HOST") {
-            Some(host) => Builder::BuildKit(address("BUILDKIT_HOST", &host)?),
-            None => Builder::Engine(engine.clone()),
-        };
         Ok(Self {
             pins: folder("XDG_CONFIG_HOME", ".config")?,
             cache: folder("XDG_CACHE_HOME", ".cache")?,
             state: folder("XDG_STATE_HOME", ".local/state")?,
-            engine,
-            builder,
+            docker_host: text("DOCKER_HOST"),
+            buildkit_host: text("BUILDKIT_HOST"),
             password: raw("COSIGN_PASSWORD").map(Zeroizing::new),
             ca_bundle: path("IMGFORGE_CA_BUNDLE").or_else(|| path("SSL_CERT_FILE")),
             now: now(),
         })
     }
+}
+
+impl Config {
+    /// The Docker Engine. Only commands that need one look whether the address is good.
+    pub(crate) fn engine(&self) -> Result<Address, Failure> {
+        address("DOCKER_HOST", self.docker_host.as_deref().unwrap_or(DEFAULT_ENGINE))
+    }
+
+    /// What builds.
+    pub(crate) fn builder(&self) -> Result<Builder, Failure> {
+        match &self.buildkit_host {
+            Some(host) => address("BUILDKIT_HOST", host).map(Builder::BuildKit),
+            None => self.engine().map(Builder::Engine),
+        }
+    }
+}
+
+fn address(variable: &'static str, text: &str) -> Result<Address, Failure> {
+    text.parse().map_err(|error| Failure::environment(variable, error))
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]

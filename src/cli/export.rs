@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use imgforge::flow;
-use imgforge::model::name::TierName;
+use imgforge::model::name::{TierName, Version};
+use imgforge::model::plan::Ask;
 use serde_json::json;
 
 use super::Context;
 use super::report::Failure;
 use super::words::Words;
-use super::workshop::{PlanArgs, RecipeArgs};
+use super::workshop::RecipeArgs;
 
 /// Write built images as plain .tar.gz files that any `docker load` reads
 ///
@@ -24,8 +25,9 @@ pub(crate) struct Args {
     output: PathBuf,
     #[command(flatten)]
     recipes: RecipeArgs,
-    #[command(flatten)]
-    plan: PlanArgs,
+    /// Version of the image [default: the project's]
+    #[arg(long, value_name = "V")]
+    version: Option<Version>,
 }
 
 impl Args {
@@ -35,7 +37,7 @@ impl Args {
         let mut words = Words::default();
         let mut archives = Vec::new();
         for tier in &self.tiers {
-            let ask = self.plan.ask();
+            let ask = Ask { version: self.version.clone(), ..Ask::default() };
             let exported = flow::export::export(&workshop, tier, &ask, &self.output, threads(), &hear)?;
             words.archive(exported.path.display(), &exported.archive);
             archives.push(json!({"path": exported.path, "archive": exported.archive}));

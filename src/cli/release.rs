@@ -1,10 +1,11 @@
 //! `imgforge release`
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use imgforge::flow;
 use imgforge::flow::release::Publication;
-use imgforge::model::name::{ChannelName, TierName, Version};
+use imgforge::model::name::{ChannelName, TierName, VariableName, Version};
 use imgforge::step::store::Store;
 use serde_json::json;
 
@@ -13,7 +14,7 @@ use super::export::threads;
 use super::report::Failure;
 use super::sign::KeyArgs;
 use super::words::Words;
-use super::workshop::{BuildArgs, RecipeArgs};
+use super::workshop::{BuildArgs, RecipeArgs, pair};
 
 /// Build, pack, sign and publish a version, then move the channel to it
 ///
@@ -40,6 +41,9 @@ pub(crate) struct Args {
     key: KeyArgs,
     #[command(flatten)]
     recipes: RecipeArgs,
+    /// Replace the default of a build argument
+    #[arg(long = "build-arg", value_name = "NAME=VALUE", value_parser = pair::<VariableName>)]
+    args: Vec<(VariableName, String)>,
     #[command(flatten)]
     build: BuildArgs,
 }
@@ -47,10 +51,13 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) async fn run(self, context: &Context<'_>) -> Result<(), Failure> {
         let key = self.key.open(context)?;
-        let mut workshop = self.recipes.workshop(context)?;
-        self.build.equip(&mut workshop, context);
+        let workshop = self.recipes.workshop(context)?;
+        let tools = self.build.tools(context)?;
+        let tiers: BTreeSet<TierName> = self.tiers.into_iter().collect();
         let publication = Publication {
-            tiers: self.tiers,
+            tiers: tiers.into_iter().collect(),
+            args: self.args.into_iter().collect(),
+            state: context.config.state.clone(),
             version: self.version,
             channel: self.channel,
             store: self.store,
@@ -59,7 +66,7 @@ impl Args {
             now: context.config.now,
         };
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
-        let published = flow::release::release(&workshop, &publication, &key, &hear).await?;
+        let published = flow::release::release(&workshop, &tools, &publication, &key, &hear).await?;
         let (release, channel) = (&published.release, &published.channel);
         let mut words = Words::default();
         for archive in &release.archives {

@@ -106,14 +106,24 @@ impl Failure {
     }
 }
 
+/// Text from outside without the characters that steer a terminal: a document that nobody verified
+/// must not be able to clear the screen and write "OK" on it.
+pub(crate) fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\n' && c != '\t' { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "error: {}", self.message)?;
+        writeln!(f, "error: {}", harmless(&self.message))?;
         for cause in &self.causes {
-            writeln!(f, "  cause: {cause}")?;
+            writeln!(f, "  cause: {}", harmless(cause))?;
         }
         for line in &self.log {
-            writeln!(f, "  | {line}")?;
+            writeln!(f, "  | {}", harmless(line))?;
         }
         match &self.hint {
             Some(hint) => writeln!(f, "\nhint: {hint}"),

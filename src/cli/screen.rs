@@ -11,7 +11,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 use super::Global;
 use super::config;
-use super::report::Failure;
+use super::report::{Failure, harmless};
 
 /// Standard output and standard error.
 pub(crate) struct Screen {
@@ -94,6 +94,7 @@ impl Screen {
     }
 
     fn line(&self, text: &str) {
+        let text = harmless(text);
         match (self.style, &*self.bar.lock().unwrap_or_else(PoisonError::into_inner)) {
             (Style::Quiet, _) => {}
             (_, Some(bar)) => bar.suspend(|| eprintln!("{text}")),
@@ -103,7 +104,7 @@ impl Screen {
 
     fn spin(&self, text: &str) {
         let bar = ProgressBar::new_spinner().with_style(style("{spinner} {wide_msg} {elapsed}"));
-        bar.set_message(text.to_owned());
+        bar.set_message(harmless(text));
         bar.enable_steady_tick(Duration::from_millis(100));
         self.replace(Some(bar));
     }

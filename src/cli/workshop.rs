@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use imgforge::flow::build::Workshop;
+use imgforge::flow::build::{Tools, Workshop};
 use imgforge::model::dockerfile::CA_SECRET;
 use imgforge::model::name::{StageName, VariableName, Version};
 use imgforge::model::plan::Ask;
@@ -71,26 +71,24 @@ impl RecipeArgs {
 
     /// A workshop that only reads recipes and the content store.
     pub(crate) fn workshop(&self, context: &Context<'_>) -> Result<Workshop, Failure> {
-        Ok(Workshop {
-            recipes: self.folder()?,
-            content: context.config.cache.join("content"),
-            bases: context.config.cache.join("bases"),
-            builder: context.config.builder.clone(),
-            reuse: Reuse::Kept,
-            secrets: BTreeMap::new(),
-            keep: Keep::Store,
-        })
+        Ok(Workshop { recipes: self.folder()?, content: context.config.cache.join("content") })
     }
 }
 
 impl BuildArgs {
-    /// Equips a workshop for building.
-    pub(crate) fn equip(&self, workshop: &mut Workshop, context: &Context<'_>) {
-        workshop.reuse = if self.fresh_base { Reuse::Never } else { Reuse::Kept };
-        workshop.secrets = self.secrets.iter().cloned().collect();
+    /// What a build works with.
+    pub(crate) fn tools(&self, context: &Context<'_>) -> Result<Tools, Failure> {
+        let mut secrets: BTreeMap<StageName, PathBuf> = self.secrets.iter().cloned().collect();
         if let (Some(bundle), Ok(id)) = (&context.config.ca_bundle, CA_SECRET.parse()) {
-            workshop.secrets.entry(id).or_insert_with(|| bundle.clone());
+            secrets.entry(id).or_insert_with(|| bundle.clone());
         }
+        Ok(Tools {
+            builder: context.config.builder()?,
+            bases: context.config.cache.join("bases"),
+            reuse: if self.fresh_base { Reuse::Never } else { Reuse::Kept },
+            secrets,
+            keep: Keep::Store,
+        })
     }
 }
 
@@ -101,7 +99,7 @@ impl PlanArgs {
     }
 }
 
-fn pair<N: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<(N, String), String> {
+pub(crate) fn pair<N: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<(N, String), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
     Ok((name.parse().map_err(|error: N::Err| error.to_string())?, value.to_owned()))
 }

@@ -13,17 +13,22 @@ use crate::step::content::ContentStore;
 use crate::step::progress::{Event, Hear};
 use crate::step::{gather, normalise, read};
 
-/// Where a build finds and leaves things.
+/// Where recipes and images are.
 #[derive(Debug, Clone)]
 pub struct Workshop {
     /// Folder of the recipes.
     pub recipes: PathBuf,
     /// Folder of the content store.
     pub content: PathBuf,
-    /// Folder of root filesystems made before.
-    pub bases: PathBuf,
+}
+
+/// What a build works with.
+#[derive(Debug, Clone)]
+pub struct Tools {
     /// What builds.
     pub builder: Builder,
+    /// Folder of root filesystems made before.
+    pub bases: PathBuf,
     /// Whether a root filesystem made before will do.
     pub reuse: Reuse,
     /// Files with secrets.
@@ -38,17 +43,23 @@ pub fn plan(workshop: &Workshop, tier: &TierName, ask: &Ask) -> Result<Plan, Err
 }
 
 /// Builds one tier.
-pub async fn build(workshop: &Workshop, tier: &TierName, ask: &Ask, hear: Hear<'_>) -> Result<Image, Error> {
+pub async fn build(
+    workshop: &Workshop,
+    tools: &Tools,
+    tier: &TierName,
+    ask: &Ask,
+    hear: Hear<'_>,
+) -> Result<Image, Error> {
     let plan = plan(workshop, tier, ask)?;
     let mut rootfs = BTreeMap::new();
     for (path, debian) in &plan.rootfs {
-        let tar = bootstrap::debian(debian, &plan.platform, &workshop.bases, workshop.reuse, hear).await?;
+        let tar = bootstrap::debian(debian, &plan.platform, &tools.bases, tools.reuse, hear).await?;
         rootfs.insert(path.clone(), tar);
     }
     let context = gather::context(&plan, &workshop.recipes, &rootfs)?;
-    let inputs = Inputs { context, secrets: workshop.secrets.clone(), keep: workshop.keep };
+    let inputs = Inputs { context, secrets: tools.secrets.clone(), keep: tools.keep };
     let store = ContentStore::open(&workshop.content)?;
-    match build::build(&plan, inputs, &workshop.builder, &store, hear).await? {
+    match build::build(&plan, inputs, &tools.builder, &store, hear).await? {
         Built::Known(image) => Ok(image),
         Built::New(raw) => {
             hear(Event::Doing("bringing the image into normal form"));

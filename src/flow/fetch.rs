@@ -108,7 +108,7 @@ fn choose(order: &Order) -> Result<(Verified<Release>, Option<Followed>), Error>
     match &order.which {
         Which::Pinned(version) => Ok((release_of(&order.store, &order.project, version, &order.keys)?, None)),
         Which::Channel(name) => {
-            let memory = remember::open(&order.state, &order.project, name)?;
+            let memory = remember::open(&order.state, &order.project, &order.keys, name)?;
             let channel = download::channel(&order.store, &order.project, name)?.verify(&order.keys)?;
             let seen = channel.follow(&order.project, name, memory.seen()?.as_ref(), order.now)?;
             let release = release_of(&order.store, &order.project, &channel.version, &order.keys);

@@ -1,22 +1,24 @@
 //! From recipes to a published release: build, pack, seal, upload, read back, move the pointer.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::Error;
-use super::build::{Workshop, build};
+use super::build::{Tools, Workshop, build};
 use super::export::pack;
 use super::fetch::release_of;
 use super::sign::papers;
-use crate::model::channel::{Channel, LIFETIME};
+use crate::model::channel::{Channel, ChannelError, LIFETIME};
 use crate::model::key::TrustedKeys;
-use crate::model::name::{ChannelName, TierName, Version};
+use crate::model::name::{ChannelName, ProjectName, TierName, VariableName, Version};
 use crate::model::plan::Ask;
 use crate::model::release::Release;
-use crate::model::seal::Verified;
+use crate::model::seal::{Sealed, Verified};
 use crate::model::time::Timestamp;
 use crate::step::content::ContentStore;
 use crate::step::keyring::SigningKey;
 use crate::step::progress::{Event, Hear};
+use crate::step::remember::{self, Memory};
 use crate::step::store::{Store, StoreError};
 use crate::step::upload::Papers;
 use crate::step::{check, download, read, sign, upload};
@@ -25,14 +27,18 @@ use crate::step::{check, download, read, sign, upload};
 pub struct Publication {
     /// The tiers.
     pub tiers: Vec<TierName>,
-    /// Version and build arguments.
+    /// The version.
     pub version: Version,
+    /// Build arguments.
+    pub args: BTreeMap<VariableName, String>,
     /// The pointer to move.
     pub channel: ChannelName,
     /// Where releases live.
     pub store: Store,
     /// Where archives are packed.
     pub folder: PathBuf,
+    /// Where this machine remembers what it published.
+    pub state: PathBuf,
     /// Threads that compress.
     pub threads: usize,
     /// The time that the documents are dated with.
@@ -48,8 +54,13 @@ pub struct Published {
 }
 
 /// Publishes. Repeating it is harmless: what is there already is found and left alone.
+///
+/// Everything that can be refused is refused before the first byte moves, and the release document
+/// goes first: it claims the version, so that a run that was killed and a rebuild that differs meet
+/// an honest "published before" and not half of somebody's files.
 pub async fn release(
     workshop: &Workshop,
+    tools: &Tools,
     ask: &Publication,
     key: &SigningKey,
     hear: Hear<'_>,
@@ -57,23 +68,26 @@ pub async fn release(
     let project = read::recipes(&workshop.recipes)?.project().name.clone();
     let keys = TrustedKeys::from(key.public().clone());
     let store = ContentStore::open(&workshop.content)?;
+    let memory = remember::open(&ask.state, &project, &keys, &ask.channel)?;
+    let before = may_point(ask, &project, &keys, &memory)?;
 
     let mut archives = Vec::new();
     for tier in &ask.tiers {
-        let wanted = Ask { version: Some(ask.version.clone()), ..Ask::default() };
-        let image = build(workshop, tier, &wanted, hear).await?;
+        let wanted = Ask { version: Some(ask.version.clone()), args: ask.args.clone() };
+        let image = build(workshop, tools, tier, &wanted, hear).await?;
         archives.push(pack(image, tier, &ask.version, &store, &ask.folder, ask.threads, hear)?.archive);
     }
     let draft = Release { project, version: ask.version.clone(), created: ask.now, archives };
 
     let (release, papers) = seal(draft, ask, &keys, key)?;
+    upload::release(&ask.store, &release, &papers)?;
     upload::archives(&ask.store, &release, &ask.folder, hear)?;
-    upload::papers(&ask.store, &release, &papers, key.public())?;
+    upload::sums(&ask.store, &release, &papers, key.public())?;
 
     hear(Event::Doing("reading the release back as an operator will"));
     rehearse(&ask.store, &release, &keys, &ask.folder, hear)?;
 
-    let channel = point(ask, &release, &keys, key)?;
+    let channel = point(ask, &release, before, &memory, &keys, key)?;
     Ok(Published { release, channel })
 }
 
@@ -121,38 +135,70 @@ fn rehearse(
     Ok(())
 }
 
+/// The channel as it is, and the sequence that the next one must have.
+struct Before {
+    channel: Option<(Verified<Channel>, Sealed<Channel>)>,
+    next: u64,
+}
+
+/// Reads the channel the way operators do. Only its age is no reason to refuse: publishing renews it.
+fn may_point(
+    ask: &Publication,
+    project: &ProjectName,
+    keys: &TrustedKeys,
+    memory: &Memory,
+) -> Result<Before, Error> {
+    let seen = memory.seen()?;
+    let after = |sequence: u64| sequence.max(seen.as_ref().map_or(0, |seen| seen.sequence)) + 1;
+    let sealed = match download::channel(&ask.store, project, &ask.channel) {
+        Ok(sealed) => sealed,
+        Err(StoreError::Missing { .. }) => return Ok(Before { channel: None, next: after(0) }),
+        Err(error) => return Err(error.into()),
+    };
+    let current = sealed.verify(keys)?;
+    match current.follow(project, &ask.channel, seen.as_ref(), ask.now) {
+        Ok(_) | Err(ChannelError::Expired { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    if current.version > ask.version {
+        let (channel, current, version) = (ask.channel.clone(), current.version.clone(), ask.version.clone());
+        return Err(Error::Backwards { channel, current, version });
+    }
+    let next = after(current.sequence);
+    Ok(Before { channel: Some((current, sealed)), next })
+}
+
+/// Moves the pointer, and follows it once as an operator would. One that points here already is only
+/// renewed when less than half of its life is left.
 fn point(
     ask: &Publication,
     release: &Verified<Release>,
+    before: Before,
+    memory: &Memory,
     keys: &TrustedKeys,
     key: &SigningKey,
 ) -> Result<Verified<Channel>, Error> {
-    let before = match download::channel(&ask.store, &release.project, &ask.channel) {
-        Ok(sealed) => Some((sealed.verify(keys)?, sealed)),
-        Err(StoreError::Missing { .. }) => None,
-        Err(error) => return Err(error.into()),
-    };
-    if let Some((current, _)) = &before {
-        if current.release == release.sealed_digest() && current.expires > ask.now {
-            return Ok(current.clone());
-        }
-        if current.version > ask.version {
-            let (channel, current, version) =
-                (ask.channel.clone(), current.version.clone(), ask.version.clone());
-            return Err(Error::Backwards { channel, current, version });
-        }
+    let half = ask.now.saturating_add(LIFETIME / 2).unwrap_or(Timestamp::MAX);
+    if let Some((current, _)) = &before.channel
+        && current.release == release.sealed_digest()
+        && current.expires > half
+    {
+        return Ok(current.clone());
     }
     let next = Channel {
         project: release.project.clone(),
         channel: ask.channel.clone(),
-        sequence: before.as_ref().map_or(1, |(current, _)| current.sequence + 1),
+        sequence: before.next,
         issued: ask.now,
         expires: ask.now.saturating_add(LIFETIME).unwrap_or(Timestamp::MAX),
         version: ask.version.clone(),
         release: release.sealed_digest(),
-        floor: before.as_ref().and_then(|(current, _)| current.floor.clone()),
+        floor: before.channel.as_ref().and_then(|(current, _)| current.floor.clone()),
     };
     let (sealed, channel) = sign::seal(&next, key)?;
-    upload::channel(&ask.store, &channel, &sealed, before.as_ref().map(|(_, sealed)| sealed))?;
+    upload::channel(&ask.store, &channel, &sealed, before.channel.as_ref().map(|(_, sealed)| sealed))?;
+    let found = download::channel(&ask.store, &release.project, &ask.channel)?.verify(keys)?;
+    let seen = found.follow(&release.project, &ask.channel, memory.seen()?.as_ref(), ask.now)?;
+    memory.remember(&seen)?;
     Ok(channel)
 }

@@ -125,7 +125,7 @@ impl Verified<Channel> {
             return Err(ChannelError::Other { expected, found });
         }
         let channel = channel.clone();
-        let current = Seen { sequence: self.sequence, document: self.sealed_digest() };
+        let current = Seen { sequence: self.sequence, document: self.payload_digest() };
         if let Some(seen) = seen {
             if self.sequence < seen.sequence {
                 return Err(ChannelError::Older { channel, found: self.sequence, seen: seen.sequence });

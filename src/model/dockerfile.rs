@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::entrypoint::quote;
-use super::name::{StageName, TierName};
+use super::name::{DebianName, StageName, TierName};
 use super::plan::{Plan, entrypoint_path, rootfs_path, version_path};
 use super::recipe::family::Family;
 use super::recipe::{Base, Copy, Recipe, Run, Step, User};
@@ -59,8 +59,10 @@ fn preamble(out: &mut String, recipe: &Recipe) {
 fn write_user(out: &mut String, user: &User, home: Option<&str>) {
     let User { name, uid, gid } = user;
     let home = home.unwrap_or("/nonexistent");
-    let line = format!("{name}:x:{uid}:{gid}::{home}:/usr/sbin/nologin");
-    let _ = writeln!(out, "RUN echo '{line}' >> /etc/passwd && echo '{name}:x:{gid}:' >> /etc/group");
+    let line = quote(&format!("{name}:x:{uid}:{gid}::{home}:/usr/sbin/nologin"));
+    let group = quote(&format!("{name}:x:{gid}:"));
+    let script = format!("echo {line} >> /etc/passwd && echo {group} >> /etc/group");
+    let _ = writeln!(out, "RUN {}", words(&["/bin/sh", "-c", &script]));
 }
 
 fn write_step(out: &mut String, tier: &TierName, step: &Step) {
@@ -74,7 +76,7 @@ fn write_step(out: &mut String, tier: &TierName, step: &Step) {
             let _ = writeln!(out, "{}", words(&["/bin/sh", "-c", shell]));
         }
         Step::Apt(apt) => {
-            let packages = apt.packages.iter().map(|name| quote(name)).collect::<Vec<_>>().join(" ");
+            let packages = apt.packages.iter().map(DebianName::as_str).collect::<Vec<_>>().join(" ");
             let _ = writeln!(
                 out,
                 "RUN {}",

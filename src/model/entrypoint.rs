@@ -14,21 +14,28 @@ required() { [ -n "${!1:-}" ] || missing+=("$1: $2"); }
 required_secret() { local file="$1_FILE"; [ -n "${!1:-}" ] || [ -r "${!file:-}" ] || missing+=("$1 or $file: $2"); }
 "#;
 
-const TAIL: &str = r#"
-# A stop is asked for: pass it on once; a second signal ends the services at once.
-stopping=
+/// A stop is passed on once; a second signal ends the services at once.
+const START: &str = r#"
+pids=() asked=0
 stop() {
-    if [ -z "$stopping" ]; then kill -TERM "${pids[@]}" 2>/dev/null; else kill -KILL "${pids[@]}" 2>/dev/null; fi
-    stopping=1
+    asked=$((asked + 1))
+    [ ${#pids[@]} -gt 0 ] || exit 143
+    if [ "$asked" -eq 1 ]; then kill -TERM "${pids[@]}" 2>/dev/null; else kill -KILL "${pids[@]}" 2>/dev/null; fi
 }
 trap stop TERM INT
 
+"#;
+
+const TAIL: &str = r#"
+# A signal between two starts reached only the services that were there.
+[ "$asked" -eq 0 ] || kill -TERM "${pids[@]}" 2>/dev/null
+
 # The first service that ends takes the others with it: half a node is not a node.
 wait -n "${pids[@]}"; code=$?
-if [ -z "$stopping" ]; then
+if [ "$asked" -eq 0 ]; then
     echo "error: a service ended with code $code; stopping the others" >&2
     [ "$code" -ne 0 ] || code=1
-    stop
+    kill -TERM "${pids[@]}" 2>/dev/null
 else
     code=0
 fi
@@ -36,7 +43,7 @@ for pid in "${pids[@]}"; do
     # A signal interrupts `wait`; only a process that is gone ends the loop.
     while kill -0 "$pid" 2>/dev/null; do wait "$pid"; done
     wait "$pid"; ended=$?
-    if [ -n "$stopping" ] && [ "$code" -eq 0 ] && [ "$ended" -ne 143 ]; then code=$ended; fi
+    if [ "$code" -eq 0 ] && [ "$ended" -ne 143 ]; then code=$ended; fi
 done
 exit "$code"
 "#;
@@ -61,8 +68,9 @@ pub fn render(tier: &TierName, settings: &Recipe) -> Option<String> {
          printf 'error: {tier} cannot start, %d settings are missing\\n' \"${{#missing[@]}}\" >&2\n    \
          printf '  %s\\n' \"${{missing[@]}}\" >&2\n    \
          printf '\\nhint: give them with `docker run -e NAME=value` or `--env-file FILE`\\n' >&2\n    \
-         exit 64\nfi\n\npids=()\n"
+         exit 64\nfi\n"
     );
+    script.push_str(START);
     for service in settings.services.values() {
         let command = service.command.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
         let _ = writeln!(script, "{command} & pids+=($!)");
@@ -73,7 +81,7 @@ pub fn render(tier: &TierName, settings: &Recipe) -> Option<String> {
 
 /// A word that the shell takes literally.
 pub(super) fn quote(word: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-./:=@".contains(&b);
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-./:@".contains(&b);
     if !word.is_empty() && word.bytes().all(plain) {
         word.to_owned()
     } else {

@@ -3,7 +3,7 @@
 //! The last rule that matches decides; `!` takes a path back; a rule that matches a directory
 //! matches all below it; `*` stays inside a component and `**` crosses them.
 
-use globset::{GlobBuilder, GlobMatcher};
+use regex::Regex;
 
 /// The rules of one `.dockerignore`.
 #[derive(Debug, Clone, Default)]
@@ -13,7 +13,7 @@ pub struct Ignore {
 
 #[derive(Debug, Clone)]
 struct Rule {
-    matcher: GlobMatcher,
+    matcher: Regex,
     keeps: bool,
 }
 
@@ -23,7 +23,7 @@ struct Rule {
 pub struct BadRule {
     line: usize,
     text: String,
-    source: globset::Error,
+    source: regex::Error,
 }
 
 impl Ignore {
@@ -43,12 +43,9 @@ impl Ignore {
             let Some(pattern) = clean(pattern) else {
                 continue;
             };
-            let glob = GlobBuilder::new(&pattern)
-                .literal_separator(true)
-                .backslash_escape(true)
-                .build()
+            let matcher = Regex::new(&expression(&pattern))
                 .map_err(|source| BadRule { line: index + 1, text: line.to_owned(), source })?;
-            rules.push(Rule { matcher: glob.compile_matcher(), keeps });
+            rules.push(Rule { matcher, keeps });
         }
         Ok(Self { rules })
     }
@@ -76,7 +73,7 @@ fn self_and_parents(path: &str) -> impl Iterator<Item = &str> {
     path.match_indices('/').map(|(at, _)| &path[..at]).chain([path])
 }
 
-/// Go's `filepath.Clean` as far as patterns need it, and `{` made literal as Docker has it.
+/// Go's `filepath.Clean` as far as patterns need it.
 fn clean(pattern: &str) -> Option<String> {
     let mut parts: Vec<&str> = Vec::new();
     for part in pattern.split('/') {
@@ -86,7 +83,36 @@ fn clean(pattern: &str) -> Option<String> {
             part => parts.push(part),
         }
     }
-    (!parts.is_empty()).then(|| parts.join("/").replace('{', "\\{").replace('}', "\\}"))
+    (!parts.is_empty()).then(|| parts.join("/"))
+}
+
+/// The expression that Docker makes of a pattern. A leading `**` before plain text is any ending
+/// (`**.pem` is every name that ends so); elsewhere `**` is any number of whole components.
+fn expression(pattern: &str) -> String {
+    if let Some(ending) = pattern.strip_prefix("**")
+        && !ending.starts_with('/')
+        && !ending.contains(['*', '?', '[', '\\'])
+    {
+        return format!("^(?s:.*){}$", regex::escape(ending));
+    }
+    let mut expression = String::from("^");
+    let mut rest = pattern.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '*' if rest.next_if_eq(&'*').is_some() => {
+                rest.next_if_eq(&'/');
+                expression.push_str(if rest.peek().is_none() { "(?s:.*)" } else { "(?s:.*/)?" });
+            }
+            '*' => expression.push_str("[^/]*"),
+            '?' => expression.push_str("[^/]"),
+            '[' | ']' | '-' => expression.push(c),
+            // Inside brackets, `^` negates; a bracket was opened before it.
+            '^' if expression.ends_with('[') => expression.push(c),
+            '\\' => expression.extend(rest.next().map(|next| regex::escape(&next.to_string()))),
+            c => expression.push_str(&regex::escape(&c.to_string())),
+        }
+    }
+    expression + "$"
 }
 
 #[cfg(test)]
@@ -107,6 +133,22 @@ mod tests {
             ("**/dir2/*", "dir/dir2/file", true),
             ("**/dir2/*", "dir/dir2/dir2/file", true),
             ("**file", "file", true),
+            ("**file", "dir/file", true),
+            ("**file", "dir/dir/file", true),
+            ("**.pem", "x/sub/key.pem", true),
+            ("**secret", "x/mysecret", true),
+            ("**/*.pem", "x/sub/key.pem", true),
+            ("**/*.pem", "key.pem", true),
+            ("a**/*.txt", "a/dir/file.txt", true),
+            ("a**/*.txt", "a/file.txt", true),
+            ("a/*.txt", "a/dir/file.txt", false),
+            ("a/**/file", "a/b/c/file", true),
+            ("a[^b]c", "adc", true),
+            ("a[^b]c", "abc", false),
+            ("a\\*c", "a*c", true),
+            ("a\\*c", "abc", false),
+            ("a.c", "abc", false),
+            ("a+(b)", "a+(b)", true),
             ("**/file", "dir/file", true),
             ("*/file", "dir/file", true),
             ("*/file", "a/b/file", false),

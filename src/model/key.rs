@@ -102,6 +102,12 @@ impl TrustedKeys {
         if keys.is_empty() { Err(KeyError::Empty) } else { Ok(Self(keys)) }
     }
 
+    /// The key by which a machine remembers what it has seen: the first one that was trusted.
+    #[must_use]
+    pub fn root(&self) -> Digest {
+        self.0[0].fingerprint()
+    }
+
     /// The keys.
     pub fn iter(&self) -> impl Iterator<Item = &PublicKey> {
         self.0.iter()

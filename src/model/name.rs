@@ -31,6 +31,13 @@ fn is_variable(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
+/// Debian's grammar of package names, which fits the code names of its suites too.
+fn is_debian(text: &str) -> bool {
+    let first = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b);
+    text.len() <= 100 && text.starts_with(first) && text.bytes().all(plain)
+}
+
 macro_rules! name {
     ($type:ident, $kind:literal, $check:expr, $rule:expr, $doc:literal) => {
         #[doc = $doc]
@@ -104,7 +111,14 @@ name!(
     "use upper-case letters, digits and `_`, beginning with a letter",
     "A variable of the environment contract or a build argument."
 );
-display_text!(ProjectName, TierName, ChannelName, StageName, ServiceName, VariableName);
+name!(
+    DebianName,
+    "Debian name",
+    is_debian,
+    "use lower-case letters, digits, `+`, `-` and `.`, beginning with a letter or digit",
+    "A Debian package or suite. It can never be taken for an option."
+);
+display_text!(DebianName, ProjectName, TierName, ChannelName, StageName, ServiceName, VariableName);
 
 /// A release version: semantic versioning without build metadata, because `+` cannot be a Docker
 /// tag, and ordered, because floors and rollback protection compare versions.

@@ -10,7 +10,7 @@ use super::context::File;
 use super::name::{ImageTag, Platform, StageName, TierName, VariableName, Version};
 use super::recipe::family::Family;
 use super::recipe::parse::Finding;
-use super::recipe::{Base, Copy, Debian, Recipe, Step};
+use super::recipe::{Base, Debian, Recipe, Step, check};
 use super::time::Timestamp;
 use super::{dockerfile, entrypoint};
 
@@ -62,7 +62,7 @@ impl Plan {
         let tier = family.tier().clone();
         let version = ask.version.clone().unwrap_or_else(|| project.version.clone());
         let settings = family.settings();
-        check_text(&tier, &settings)?;
+        check::project(project).map_err(|reason| Finding::file("project.toml", reason))?;
         let mut plan = Self {
             tag: ImageTag::new(&project.name, &tier, &version),
             version: version.clone(),
@@ -93,6 +93,7 @@ impl Plan {
     /// Collects what one generation reads, and refuses what cannot work.
     fn add(&mut self, tier: &TierName, recipe: &Recipe, above: &BTreeSet<&TierName>) -> Result<(), Finding> {
         let finding = |reason: String| Finding::file(&format!("{tier}.toml"), reason);
+        check::recipe(recipe).map_err(finding)?;
         if let Some(Base::Debian(debian)) = &recipe.base {
             self.rootfs.insert(rootfs_path(tier), debian.clone());
         }
@@ -108,12 +109,12 @@ impl Plan {
         }
         for step in recipe.stages.values().flat_map(|stage| &stage.steps).chain(&recipe.steps) {
             match step {
-                Step::Copy(copy) => check_copy(recipe, copy).map_err(finding)?,
                 Step::Npm(npm) => {
-                    self.locks.insert(format!("{tier}/{}", npm.lock));
+                    let lock = npm.lock.trim_start_matches("./");
+                    self.locks.insert(format!("{tier}/{lock}"));
                 }
                 Step::Run(run) => self.secrets.extend(run.secrets.iter().cloned()),
-                Step::Apt(_) => {}
+                Step::Copy(_) | Step::Apt(_) => {}
             }
         }
         Ok(())
@@ -132,44 +133,6 @@ fn args(tier: &TierName, settings: &Recipe, ask: &Ask) -> Result<BTreeMap<Variab
         slot.clone_from(value);
     }
     Ok(args)
-}
-
-/// A Dockerfile value is one line; what cannot be written in one is refused, not mangled.
-fn check_text(tier: &TierName, settings: &Recipe) -> Result<(), Finding> {
-    let labels = settings.labels.iter().flat_map(|(key, text)| [("labels", key), ("labels", text)]);
-    let args = settings.args.values().map(|text| ("args", text));
-    let env = settings.env.values().filter_map(|variable| Some(("env", variable.default.as_ref()?)));
-    let others = [("description", &settings.description), ("workdir", &settings.workdir)];
-    let others = others.into_iter().filter_map(|(key, text)| Some((key, text.as_ref()?)));
-    match labels.chain(args).chain(env).chain(others).find(|(_, text)| text.contains(char::is_control)) {
-        Some((key, text)) => {
-            let reason = format!("`{key}`: {text:?} holds a line break or another control character");
-            Err(Finding::file(&format!("{tier}.toml"), reason))
-        }
-        None => Ok(()),
-    }
-}
-
-fn check_copy(recipe: &Recipe, copy: &Copy) -> Result<(), String> {
-    if !copy.to.starts_with('/') {
-        return Err(format!("copy to `{}`: write an absolute path", copy.to));
-    }
-    match &copy.from {
-        Some(stage) if !recipe.stages.contains_key(stage) => {
-            Err(format!("copy from `{stage}`: there is no `[stages.{stage}]`"))
-        }
-        None if recipe.context.is_none() => {
-            Err(format!("copy of `{}`: name the folder with `context = \"..\"`", copy.paths.join("`, `")))
-        }
-        _ => match copy
-            .paths
-            .iter()
-            .find(|path| path.contains('$') || path.split('/').any(|part| part == ".."))
-        {
-            Some(path) => Err(format!("copy of `{path}`: `..` leaves the context and `$` would expand")),
-            None => Ok(()),
-        },
-    }
 }
 
 /// Where the context holds a tier's root filesystem.

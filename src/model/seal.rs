@@ -108,6 +108,7 @@ pub struct Verified<T> {
     document: T,
     signer: Digest,
     sealed: Digest,
+    payload: Digest,
 }
 
 impl<T> Verified<T> {
@@ -117,9 +118,15 @@ impl<T> Verified<T> {
         self.signer
     }
 
+    /// Digest of what was signed, without the envelope, which anybody may write differently.
+    #[must_use]
+    pub fn payload_digest(&self) -> Digest {
+        self.payload
+    }
+
     /// A part of the document is as verified as the whole.
     pub(super) fn part<U>(&self, part: U) -> Verified<U> {
-        Verified { document: part, signer: self.signer, sealed: self.sealed }
+        Verified { document: part, signer: self.signer, sealed: self.sealed, payload: self.payload }
     }
 
     /// Digest of the sealed bytes, by which other documents name this one.
@@ -175,7 +182,7 @@ impl<T: Document> Sealed<T> {
         })?;
         if bundle.media_type != MEDIA_TYPE || bundle.dsse_envelope.payload_type != PAYLOAD_TYPE {
             return Err(not_sealed(format!(
-                "`{}` of `{}` is not accepted",
+                "{:?} of {:?} is not accepted",
                 bundle.media_type, bundle.dsse_envelope.payload_type
             )));
         }
@@ -196,7 +203,8 @@ impl<T: Document> Sealed<T> {
             }
         };
         let read = document::read(&payload).map_err(|source| SealError::Document { document, source })?;
-        Ok(Verified { document: read, signer, sealed: Digest::of(&self.bytes) })
+        let (sealed, payload) = (Digest::of(&self.bytes), Digest::of(&payload));
+        Ok(Verified { document: read, signer, sealed, payload })
     }
 }
 

@@ -10,6 +10,6 @@ use super::digest::Digest;
 pub struct Seen {
     /// Its sequence.
     pub sequence: u64,
-    /// Digest of its sealed bytes.
+    /// Digest of its signed payload.
     pub document: Digest,
 }

@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use super::progress::{Event, Hear};
 use crate::model::digest::Digest;
-use crate::model::name::Platform;
+use crate::model::name::{DebianName, Platform};
 use crate::model::recipe::Debian;
 
 /// Why there is no root filesystem.
@@ -28,7 +28,7 @@ pub enum BootstrapError {
     #[error("`mmdebstrap` could not make Debian `{suite}`")]
     Failed {
         /// The suite.
-        suite: String,
+        suite: DebianName,
         /// Its last lines.
         log: Vec<String>,
     },
@@ -108,6 +108,12 @@ pub async fn debian(
             log: log.split_off(log.len().saturating_sub(LOG_LINES)),
         });
     }
+    // A base that is cut short would be believed for ever.
+    let size = draft.as_file().metadata().map_err(io)?.len();
+    if size == 0 {
+        return Err(BootstrapError::Failed { suite: base.suite.clone(), log });
+    }
+    draft.as_file().sync_all().map_err(io)?;
     draft.persist(&target).map_err(|error| io(error.error))?;
     hear(Event::StepDone { name: &name, cached: false, seconds: started.elapsed().as_secs_f64() });
     Ok(target)
@@ -151,11 +157,12 @@ fn arguments(base: &Debian, platform: &Platform) -> Vec<String> {
     let mut arguments = vec!["--variant=minbase".to_owned(), "--format=tar".to_owned()];
     arguments.push(format!("--architectures={}", platform.architecture));
     if !packages.is_empty() {
-        arguments.push(format!("--include={}", packages.join(",")));
+        let names: Vec<&str> = packages.iter().map(DebianName::as_str).collect();
+        arguments.push(format!("--include={}", names.join(",")));
     }
     arguments.extend(LEFT_OUT.iter().map(|path| format!("--dpkgopt=path-exclude=/usr/share/{path}")));
     // Licences must stay with the binaries that they license.
     arguments.push("--dpkgopt=path-include=/usr/share/doc/*/copyright".to_owned());
-    arguments.push(base.suite.clone());
+    arguments.push(base.suite.to_string());
     arguments
 }

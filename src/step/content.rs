@@ -115,9 +115,8 @@ impl ContentStore {
             drop(buffered);
             let size = hashing.hasher.size();
             let blob = Blob { digest: hashing.hasher.finish(), size };
-            if !self.has(&blob) {
-                draft.keep(&self.path(&blob.digest), 0o644)?;
-            }
+            // Also over one that is there: it may be damaged, and the bytes are written anyway.
+            draft.keep(&self.path(&blob.digest), 0o644)?;
             Ok(blob)
         };
         create().map_err(|error| self.io(error))
@@ -179,6 +178,16 @@ impl ContentStore {
         let image = Image::new(tag.clone(), platform.clone(), &config, layers)
             .map_err(|error| ContentError::Image(tag.clone(), error))?;
         Ok((image, config))
+    }
+
+    /// A file without a name on the store's disk, for what is on its way in.
+    pub fn draft(&self) -> Result<File, ContentError> {
+        tempfile::tempfile_in(&self.folder).map_err(|error| self.io(error))
+    }
+
+    /// Removes a damaged blob, so that the next build brings it again.
+    pub fn discard(&self, digest: &Digest) -> Result<(), ContentError> {
+        fs::remove_file(self.path(digest)).map_err(|error| self.io(error))
     }
 
     /// The bytes of a small blob, checked.

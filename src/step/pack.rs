@@ -99,6 +99,7 @@ fn write_tar(
                 let mut file = Counted::resumed(store.open_blob(&blob.digest)?, done, total, hear);
                 let found = copy(&mut file, members).map_err(io)?;
                 if found != *blob {
+                    store.discard(&blob.digest)?;
                     return Err(PackError::Damaged { expected: blob.digest, found: found.digest });
                 }
             }

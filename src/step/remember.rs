@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::atomic;
+use crate::model::key::TrustedKeys;
 use crate::model::name::{ChannelName, ProjectName};
 use crate::model::seen::Seen;
 
@@ -30,9 +31,15 @@ pub struct Memory {
 
 const MAX_BYTES: usize = 64 << 10;
 
-/// Opens the memory of a channel.
-pub fn open(state: &Path, project: &ProjectName, channel: &ChannelName) -> Result<Memory, RememberError> {
-    let folder = state.join("seen").join(project.as_str());
+/// Opens the memory of a channel, as those see it who trust these keys: what another key showed under
+/// the same name is another channel.
+pub fn open(
+    state: &Path,
+    project: &ProjectName,
+    keys: &TrustedKeys,
+    channel: &ChannelName,
+) -> Result<Memory, RememberError> {
+    let folder = state.join("seen").join(project.as_str()).join(keys.root().hex());
     let file = folder.join(format!("{channel}.json"));
     let lock = || {
         fs::create_dir_all(&folder)?;

@@ -1,8 +1,9 @@
 //! Puts a release into a store, and moves the pointer to it.
 //!
-//! The order is what makes a release appear all at once: archives, sums, release, and the channel
-//! last. Everything but the channel never changes, so a killed publication is run again and finds
-//! what it did before.
+//! The order is what makes a release appear all at once: the release document, which claims the
+//! version, archives, sums, and the channel last, because nobody looks before it points there.
+//! Everything but the channel never changes, so a killed publication is run again and finds what it
+//! did before.
 
 use std::fs::File;
 use std::io;
@@ -40,8 +41,7 @@ pub struct Papers {
 }
 
 impl Papers {
-    /// Each file with its name. The release comes first: a run that was killed finds it, and with
-    /// it what it was about to publish.
+    /// Each file with its name.
     #[must_use]
     pub fn files(&self) -> [(&'static str, &[u8]); 3] {
         [
@@ -70,17 +70,23 @@ pub fn archives(
     Ok(())
 }
 
-/// Puts the small files of a release.
-pub fn papers(store: &Store, release: &Release, papers: &Papers, key: &PublicKey) -> Result<(), UploadError> {
-    for (name, bytes) in papers.files() {
-        let place = Key::file(&release.project, &release.version, name);
-        // ECDSA never signs the same way twice: after an interrupted run, the signature that is
-        // there counts if it is good.
-        let good = |found: Vec<u8>| sums::is_signed(&papers.sums, &found, key);
-        if name == sums::SIGNATURE_NAME && store.get(&place, MAX_BYTES).is_ok_and(good) {
-            continue;
-        }
-        store.put(&place, &Blob::of(bytes), &mut &bytes[..])?;
+/// Puts the release document: from here on the version is taken.
+pub fn release(store: &Store, release: &Release, papers: &Papers) -> Result<(), UploadError> {
+    let (key, bytes) = (Key::release(&release.project, &release.version), papers.release.bytes());
+    store.put(&key, &Blob::of(bytes), &mut &bytes[..])?;
+    Ok(())
+}
+
+/// Puts `SHA256SUMS` and its signature.
+pub fn sums(store: &Store, release: &Release, papers: &Papers, key: &PublicKey) -> Result<(), UploadError> {
+    let place = |name| Key::file(&release.project, &release.version, name);
+    let (sums, signature) = (papers.sums.as_bytes(), papers.signature.as_bytes());
+    store.put(&place(sums::FILE_NAME), &Blob::of(sums), &mut &sums[..])?;
+    // ECDSA never signs the same way twice: after an interrupted run, the signature that is there
+    // counts if it is good.
+    let there = store.get(&place(sums::SIGNATURE_NAME), MAX_BYTES);
+    if !there.is_ok_and(|found| sums::is_signed(&papers.sums, &found, key)) {
+        store.put(&place(sums::SIGNATURE_NAME), &Blob::of(signature), &mut &signature[..])?;
     }
     Ok(())
 }

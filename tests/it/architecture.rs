@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Crates that only describe, and so may be named where nothing happens.
 const MODEL_CRATES: [&str; 12] = [
     "base64",
-    "globset",
+    "regex",
     "hex",
     "insta",
     "jiff",

@@ -3,6 +3,7 @@
 //! The types mirror the files; `deny_unknown_fields` everywhere, so a typing error is an error.
 //! [`parse`] reads one file, [`family`] follows `extends` from a tier up to its root.
 
+pub mod check;
 pub mod family;
 pub mod parse;
 
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::name::{Platform, ProjectName, ServiceName, StageName, TierName, VariableName, Version};
+use crate::model::name::{DebianName, Platform, ProjectName, ServiceName, StageName, TierName, VariableName, Version};
 
 /// `project.toml`: whose images these are, and what all of them share.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -85,9 +86,9 @@ pub enum Base {
 #[serde(deny_unknown_fields)]
 pub struct Debian {
     /// `bookworm`, `trixie`. Updates and security updates of a stable suite are included.
-    pub suite: String,
+    pub suite: DebianName,
     /// What is installed beside the packages that Debian calls essential, and `apt`.
-    pub packages: Vec<String>,
+    pub packages: Vec<DebianName>,
 }
 
 /// Who the services run as: a fixed number, so that volumes keep their owner.
@@ -138,7 +139,45 @@ pub struct Copy {
     /// Where to; ends with `/` when it is a directory.
     pub to: String,
     /// `uid:gid`; absent: root, so that services cannot change their own code.
-    pub owner: Option<String>,
+    pub owner: Option<Owner>,
+}
+
+/// Owner of copied files, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+impl std::str::FromStr for Owner {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
+        match parsed {
+            Some((uid, gid)) => Ok(Self { uid, gid }),
+            None => Err(format!("`{text}` is not an owner: use two numbers, such as `1001:1001`")),
+        }
+    }
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.uid, self.gid)
+    }
+}
+
+impl Serialize for Owner {
+    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Owner {
+    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        String::deserialize(input)?.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 /// Installs Debian packages without recommendations.
@@ -146,7 +185,7 @@ pub struct Copy {
 #[serde(deny_unknown_fields)]
 pub struct Apt {
     /// Package names.
-    pub packages: Vec<String>,
+    pub packages: Vec<DebianName>,
 }
 
 /// `npm ci`, without scripts and without development dependencies.

@@ -137,6 +137,17 @@ pub(super) fn identifier() -> String {
     hex::encode(rand::random::<[u8; 16]>())
 }
 
+/// The only paths that BuildKit wants; empty where it wants all, or says so in a form that we do not
+/// read: sending more than asked for is allowed, sending less is not.
+fn follow(headers: &tonic::metadata::MetadataMap) -> Vec<String> {
+    let values = headers.get_all("followpaths").iter().map(|value| value.to_str().ok());
+    let plain: Vec<&str> = values.collect::<Option<_>>().unwrap_or_default();
+    if headers.contains_key("followpaths-encoded") || plain.iter().any(|path| path.contains('%')) {
+        return Vec::new();
+    }
+    plain.into_iter().map(str::to_owned).collect()
+}
+
 struct Service(Arc<Shared>);
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -157,8 +168,7 @@ impl FileSync for Service {
             "dockerfile" => Arc::clone(&self.0.dockerfile),
             other => return Err(Status::not_found(format!("there is no folder `{other}`"))),
         };
-        let text = |value: &tonic::metadata::MetadataValue<_>| value.to_str().ok().map(str::to_owned);
-        let follow = headers.get_all("followpaths").iter().filter_map(text).collect();
+        let follow = follow(headers);
         let (out, answers) = mpsc::channel(16);
         tokio::spawn(async move {
             if let Err(status) = files::send(tree, follow, request.into_inner(), out.clone()).await {

@@ -49,7 +49,7 @@ pub async fn build(
     inputs.check(plan)?;
     let keep = inputs.keep;
     let mut control = transport::connect(builder).await?;
-    let export = tempfile::tempfile().map_err(import::ImportError::Io)?;
+    let export = store.draft().map_err(import::ImportError::Content)?;
     let wants_tar = matches!(builder, Builder::BuildKit(_));
     let shared = Arc::new(Shared {
         context: Arc::new(inputs.context),
@@ -65,8 +65,7 @@ pub async fn build(
     let session = session::open(&mut control, shared, &key).await?;
     let name = match keep {
         Keep::Engine => plan.tag.to_string(),
-        // The engine's exporter cannot export without storing: a name that nobody else has.
-        Keep::Store => format!("imgforge/build:{}", session.id),
+        Keep::Store => import::build_name(&session.id),
     };
     let request = request(plan, &session.id, &name, builder);
     let answer = solve(&mut control, request, hear, &plan.tag.to_string()).await?;
@@ -82,7 +81,8 @@ pub async fn build(
                 None => import::engine(&engine, &name, plan, store).map(Built::New),
             };
             if keep == Keep::Store {
-                import::forget(&engine, &name).await?;
+                import::forget(&engine, &name, hear).await;
+                import::sweep(&engine, hear).await;
             }
             image
         }
