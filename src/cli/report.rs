@@ -12,12 +12,14 @@ use imgforge::model::key::KeyError;
 use imgforge::model::seal::SealError;
 use imgforge::step::bootstrap::BootstrapError;
 use imgforge::step::build::BuildError;
+use imgforge::step::check::CheckError;
 use imgforge::step::content::ContentError;
 use imgforge::step::download::DownloadError;
 use imgforge::step::engine::EngineError;
 use imgforge::step::gather::GatherError;
 use imgforge::step::keyring::KeyringError;
 use imgforge::step::load::LoadError;
+use imgforge::step::pack::PackError;
 use imgforge::step::pin::PinError;
 use imgforge::step::read::ReadError;
 use imgforge::step::sign::SignError;
@@ -171,7 +173,6 @@ fn judge(error: &Error) -> (Code, Option<String>) {
         Error::Gather(GatherError::NoLock { .. }) => {
             (Code::Usage, "run `npm install --package-lock-only` there and commit the lock file")
         }
-        Error::Gather(_) => (Code::Usage, "move it, or leave it out with a line in `.dockerignore`"),
         Error::Bootstrap(BootstrapError::NoTool) => (Code::Usage, "run `apt-get install mmdebstrap`"),
         Error::Bootstrap(BootstrapError::Failed { .. }) => {
             (Code::BuildFailed, "check the names of the suite and the packages, and the network")
@@ -186,7 +187,10 @@ fn judge(error: &Error) -> (Code, Option<String>) {
         Error::Keyring(KeyringError::Exists(_)) => {
             (Code::Usage, "choose another name with `--name NAME`, or move the old key away")
         }
-        Error::Keyring(KeyringError::Io(..)) => (Code::Usage, "check the path and its permissions"),
+        Error::Gather(GatherError::Io(..)) | Error::Keyring(KeyringError::Io(..)) => {
+            (Code::Usage, "check the path and its permissions")
+        }
+        Error::Gather(_) => (Code::Usage, "move it, or leave it out with a line in `.dockerignore`"),
         Error::Keyring(KeyringError::Format { .. }) => {
             (Code::Usage, "name a private key: `imgforge keys generate` writes `cosign.key`")
         }
@@ -205,6 +209,10 @@ fn judge(error: &Error) -> (Code, Option<String>) {
         Error::NotNamed(_) | Error::Misplaced { .. } => {
             (Code::Mismatch, "the store was damaged or replaced, nothing was loaded; tell the project")
         }
+        Error::Check(CheckError::Io { .. }) => (Code::Other, "check the path and its permissions"),
+        Error::Pack(PackError::Damaged { .. }) => {
+            (Code::Other, "the damaged blob was removed: build again, then export")
+        }
         Error::Check(_) => {
             (Code::Mismatch, "the file was damaged or replaced, nothing was loaded; fetch it again")
         }
@@ -218,6 +226,10 @@ fn judge(error: &Error) -> (Code, Option<String>) {
         Error::Store(error)
         | Error::Upload(UploadError::Store(error))
         | Error::Download(DownloadError::Store(error)) => store(error),
+        Error::Absent(_) => (Code::Usage, "check the path"),
+        Error::Stranger { .. } => {
+            (Code::Untrusted, "compare your keys with the projects': `imgforge trust show`")
+        }
         Error::NoRelease { .. } => (
             Code::NotSigned,
             "get `release.sigstore.json` from where the archive came from, or sign with `imgforge sign FILE`",

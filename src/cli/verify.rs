@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use imgforge::flow;
-use imgforge::model::key::TrustedKeys;
+use imgforge::flow::verify::Trust;
 use imgforge::step::{keyring, pin};
 use serde_json::json;
 
@@ -20,13 +20,13 @@ pub(crate) struct TrustArgs {
 }
 
 impl TrustArgs {
-    /// The key named, or those of every pinned project.
-    fn keys(&self, context: &Context<'_>) -> Result<TrustedKeys, Failure> {
-        let keys = match &self.key {
-            Some(file) => vec![keyring::public_file(file)?],
-            None => pin::all(&context.config.pins)?.into_iter().map(|pin| pin.key).collect(),
-        };
-        TrustedKeys::new(keys).map_err(|_| Failure::from(pin::PinError::Nobody))
+    /// The key named, or those of the pinned projects.
+    fn trust(&self, context: &Context<'_>) -> Result<Trust, Failure> {
+        if let Some(file) = &self.key {
+            return Ok(Trust::Key(keyring::public_file(file)?));
+        }
+        let pins = pin::all(&context.config.pins)?;
+        if pins.is_empty() { Err(pin::PinError::Nobody.into()) } else { Ok(Trust::Pins(pins)) }
     }
 }
 
@@ -45,9 +45,9 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, context: &Context<'_>) -> Result<(), Failure> {
-        let keys = self.trust.keys(context)?;
+        let trust = self.trust.trust(context)?;
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
-        let sound = flow::verify::verify(&self.path, &keys, &hear)?;
+        let sound = flow::verify::verify(&self.path, &trust, &hear)?;
         let release = &sound.release;
         let mut words = Words::default();
         words.release(release);

@@ -80,6 +80,14 @@ pub enum Error {
     /// A version that was published with other content.
     #[error("version {0} was published before, with other content")]
     Published(Version),
+    /// A path that leads nowhere.
+    #[error("there is no `{0}`")]
+    Absent(String),
+    /// A project's release, sealed by the key of another one.
+    #[error(
+        "the release says that it is of `{project}`, and the key pinned for that project did not seal it"
+    )]
+    Stranger { project: crate::model::name::ProjectName },
     /// Nothing that can be verified.
     #[error("there is no `{name}` beside `{file}`")]
     NoRelease { file: String, name: &'static str },

@@ -87,7 +87,7 @@ pub async fn release(
     hear(Event::Doing("reading the release back as an operator will"));
     rehearse(&ask.store, &release, &keys, &ask.folder, hear)?;
 
-    let channel = point(ask, &release, before, &memory, &keys, key)?;
+    let channel = point(ask, &release, &before, &memory, &keys, key)?;
     Ok(Published { release, channel })
 }
 
@@ -173,7 +173,7 @@ fn may_point(
 fn point(
     ask: &Publication,
     release: &Verified<Release>,
-    before: Before,
+    before: &Before,
     memory: &Memory,
     keys: &TrustedKeys,
     key: &SigningKey,

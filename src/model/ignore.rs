@@ -43,8 +43,11 @@ impl Ignore {
             let Some(pattern) = clean(pattern) else {
                 continue;
             };
-            let matcher = Regex::new(&expression(&pattern))
-                .map_err(|source| BadRule { line: index + 1, text: line.to_owned(), source })?;
+            let matcher = Regex::new(&expression(&pattern)).map_err(|source| BadRule {
+                line: index + 1,
+                text: line.to_owned(),
+                source,
+            })?;
             rules.push(Rule { matcher, keeps });
         }
         Ok(Self { rules })

@@ -27,6 +27,9 @@ pub enum KeyError {
     /// An algorithm whose bundles cosign 3 signs but cannot verify.
     #[error("{0} keys are refused: cosign 3 cannot verify the bundles that it signs with them")]
     Algorithm(&'static str),
+    /// RSA that can be broken.
+    #[error("RSA keys of less than 2048 bits are refused")]
+    Short,
     /// Damaged, or no algorithm that anybody knows.
     #[error("the key is damaged or of an unknown algorithm")]
     Unreadable,
@@ -34,6 +37,9 @@ pub enum KeyError {
     #[error("no public key is trusted")]
     Empty,
 }
+
+/// Bytes of the DER form of an RSA key with a modulus of 2048 bits and the smallest exponent.
+const SHORTEST_RSA: usize = 292;
 
 impl PublicKey {
     /// Reads a `PUBLIC KEY` PEM: ECDSA P-256 or RSA of at least 2048 bits.
@@ -49,6 +55,7 @@ impl PublicKey {
     pub fn from_spki(spki: &[u8]) -> Result<Self, KeyError> {
         let verifier = CosignVerificationKey::try_from_der(spki).map_err(|_| KeyError::Unreadable)?;
         match &verifier {
+            CosignVerificationKey::RSA_PKCS1_SHA256(_) if spki.len() < SHORTEST_RSA => Err(KeyError::Short),
             CosignVerificationKey::ECDSA_P256_SHA256_ASN1(_) | CosignVerificationKey::RSA_PKCS1_SHA256(_) => {
                 Ok(Self { spki: spki.to_vec(), verifier })
             }

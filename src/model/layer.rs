@@ -296,7 +296,7 @@ mod tests {
     fn a_header_is_what_a_tar_reader_reads() {
         let long = format!("{}/{}", "d".repeat(90), "f".repeat(90));
         let mut special = item(Kind::File { at: 0, size: 0 }, 0o4755);
-        special.attributes.insert("security.capability".to_owned(), b"\x01\0\n=".to_vec());
+        special.attributes.insert("security.capability".to_owned(), b"\x01\0\x02=".to_vec());
         let mut bytes = header(&at(&long), &special);
         bytes.extend([0; 2 * BLOCK]);
         let mut archive = tar::Archive::new(bytes.as_slice());
@@ -309,7 +309,7 @@ mod tests {
             .unwrap()
             .map(|record| record.map(|r| (r.key().unwrap().to_owned(), r.value_bytes().to_vec())).unwrap())
             .collect();
-        assert_eq!(found[0], ("SCHILY.xattr.security.capability".to_owned(), b"\x01\0\n=".to_vec()));
+        assert_eq!(found[0], ("SCHILY.xattr.security.capability".to_owned(), b"\x01\0\x02=".to_vec()));
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub enum Mismatch {
     Image(#[from] ImageError),
 }
 
-/// An archive of which every byte was checked. Only [`archive`] makes one.
+/// An archive of which every byte was checked. Only [`archive()`] makes one.
 #[derive(Debug)]
 pub struct Checked {
     file: File,

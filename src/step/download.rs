@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::atomic::{Draft, read_bounded};
+use super::atomic::{Draft, open_file, read_bounded};
 use super::progress::{Counted, Event, Hear};
 use super::store::{Key, Store, StoreError};
 use crate::model::channel::Channel;
@@ -53,7 +53,7 @@ pub fn release_beside(folder: &Path) -> Result<Option<Sealed<Release>>, Download
 
 /// A file that is here already.
 pub fn local(path: &Path) -> Result<File, DownloadError> {
-    File::open(path).map_err(|error| DownloadError::Io(path.to_owned(), error))
+    open_file(path).map_err(|error| DownloadError::Io(path.to_owned(), error))
 }
 
 /// An archive that is on this disk but has not been checked: a file without its final name.
@@ -72,7 +72,7 @@ impl Unchecked {
     pub fn keep(self) -> Result<PathBuf, DownloadError> {
         let target = self.target;
         match self.draft.keep(&target, 0o644) {
-            Ok(_) => Ok(target),
+            Ok(()) => Ok(target),
             Err(error) => Err(DownloadError::Io(target, error)),
         }
     }

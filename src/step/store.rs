@@ -111,6 +111,9 @@ impl fmt::Display for Store {
     }
 }
 
+/// A pointer is a thousand bytes; what is larger is none.
+const MAX_POINTER: usize = 1 << 20;
+
 /// Whether something was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
@@ -128,7 +131,7 @@ impl Store {
 
     /// A large object, for reading from its start.
     pub fn open(&self, key: &Key) -> Result<File, StoreError> {
-        File::open(self.path(key)).map_err(|error| self.error(key, error))
+        atomic::open_file(&self.path(key)).map_err(|error| self.error(key, error))
     }
 
     /// Puts an object that will never change. The same bytes are no conflict, so a publication
@@ -144,7 +147,7 @@ impl Store {
                 return Err(io::Error::other("the file changed while it was copied"));
             }
             match draft.keep_new(&path, 0o644) {
-                Ok(_) => Ok(Some(Written::Now)),
+                Ok(()) => Ok(Some(Written::Now)),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
                 Err(error) => Err(error),
             }
@@ -175,7 +178,7 @@ impl Store {
             Ok(lock)
         };
         let _lock = lock().map_err(|error| self.error(key, error))?;
-        let current = match fs::read(&path) {
+        let current = match atomic::read_bounded(&path, MAX_POINTER) {
             Ok(bytes) => Some(bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(self.error(key, error)),

@@ -127,10 +127,33 @@ fn import_takes_p256_and_rsa_and_says_why_not_the_others() {
 
     hint: use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one
     ");
+    assert_session!(import(&["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"]), @"
+    exit 2
+    --- stderr
+    error: `source6.pem` holds no private key that imgforge reads: its algorithm is not known
+
+    hint: name a private key: `imgforge keys generate` writes `cosign.key`
+    ");
+    must(
+        tool("openssl", &["pkey", "-in", "source6.pem", "-pubout", "-out", "short.pub"])
+            .current_dir(home.path("")),
+    );
+    assert_session!(home.session(&["trust", "add", "p", "--key", "short.pub", "--from", "s"]), @"
+    exit 2
+    --- stderr
+    error: the key in `short.pub` cannot be used
+      cause: RSA keys of less than 2048 bits are refused
+
+    hint: use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one
+    ");
+    let import = |arguments: &[&str]| {
+        must(tool("openssl", &[arguments, &["-out", "sec1.pem"]].concat()).current_dir(home.path("")));
+        home.session(&["keys", "import", "sec1.pem", "--name", "key7"])
+    };
     assert_session!(import(&["ecparam", "-genkey", "-noout", "-name", "prime256v1"]), @"
     exit 2
     --- stderr
-    error: `source6.pem` holds no private key that imgforge reads: it is in SEC1 form; `openssl pkcs8 -topk8 -nocrypt` converts it
+    error: `sec1.pem` holds no private key that imgforge reads: it is in SEC1 form; `openssl pkcs8 -topk8 -nocrypt` converts it
 
     hint: name a private key: `imgforge keys generate` writes `cosign.key`
     ");
@@ -139,7 +162,7 @@ fn import_takes_p256_and_rsa_and_says_why_not_the_others() {
         let theirs = must(&mut tool("cosign", &["public-key", "--key", &path]));
         assert_eq!(theirs.trim(), fs::read_to_string(home.path(&format!("keys/{name}.pub"))).unwrap().trim());
     }
-    for name in ["key3", "key4", "key5", "key6"] {
+    for name in ["key3", "key4", "key5", "key6", "key7"] {
         assert!(!home.path(&format!("keys/{name}.key")).exists(), "{name} was written");
     }
 }

@@ -15,6 +15,7 @@ mod harness;
 mod journey;
 mod keys;
 mod manual;
+mod publishing;
 mod recipes;
 mod refusals;
 mod transport;

@@ -129,9 +129,6 @@ fn help_reads_well() {
           --version <V>
               Version of the image [default: the project's]
 
-          --build-arg <NAME=VALUE>
-              Replace the default of a build argument
-
       -h, --help
               Print help (see a summary with '-h')
 
@@ -237,6 +234,9 @@ fn help_reads_well() {
               Folder with `project.toml` and a file for each tier [default: the only one in `recipes/`]
               
               [env: IMGFORGE_RECIPES=]
+
+          --build-arg <NAME=VALUE>
+              Replace the default of a build argument
 
           --secret <id=ID,src=FILE>
               Give a file to the steps that ask for this secret
@@ -430,6 +430,8 @@ fn wrong_use_is_explained() {
 
     hint: write `imgforge fetch --verify PROJECT/TIER --key cosign.pub --from STORE`
     ");
+    home.must(&["keys", "generate"]);
+    home.must(&["trust", "add", "p", "--key", "keys/cosign.pub", "--from", "store"]);
     let mut address = home.imgforge(&["fetch", "oracle"]);
     assert_session!(home.record(address.env("DOCKER_HOST", "/var/run/docker.sock")), @"
     exit 2

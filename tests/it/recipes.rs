@@ -29,7 +29,7 @@ fn the_sample_is_listed_checked_and_rendered() {
 
     FROM scratch AS base
     ADD [".imgforge/base.rootfs.tar", "/"]
-    RUN echo 'noderr:x:1001:1001::/app:/usr/sbin/nologin' >> /etc/passwd && echo 'noderr:x:1001:' >> /etc/group
+    RUN ["/bin/sh", "-c", "echo noderr:x:1001:1001::/app:/usr/sbin/nologin >> /etc/passwd && echo noderr:x:1001: >> /etc/group"]
     WORKDIR "/app"
 
     FROM base AS oracle.dependencies
@@ -115,7 +115,7 @@ fn mistakes_have_a_place_a_reason_and_a_next_step() {
     assert_session!(check("extends = \"base\"\n[[steps]]\ncopy = { paths = [\"x\"], to = \"app/\" }\n"), @"
     exit 2
     --- stderr
-    error: recipes/t.toml: copy to `app/`: write an absolute path
+    error: recipes/t.toml: copy to `app/`: write an absolute path without `$`
 
     hint: change the file, then run `imgforge recipe check`
     ");
@@ -150,10 +150,52 @@ fn mistakes_have_a_place_a_reason_and_a_next_step() {
     assert_session!(check("extends = \"base\"\n[labels]\n\"a\" = \"one\\nRUN evil\"\n"), @r#"
     exit 2
     --- stderr
-    error: recipes/t.toml: `labels`: "one\nRUN evil" holds a line break or another control character
+    error: recipes/t.toml: `a`: "one\nRUN evil" holds a line break or another control character
 
     hint: change the file, then run `imgforge recipe check`
     "#);
+    assert_session!(check("extends = \"base\"\nworkdir = \"/it's:here\"\n"), @"
+    exit 2
+    --- stderr
+    error: recipes/t.toml: workdir `/it's:here`: write an absolute path without `:` and `$`
+
+    hint: change the file, then run `imgforge recipe check`
+    ");
+    assert_session!(check("extends = \"base\"\n[services.s]\ncommand = []\n"), @"
+    exit 2
+    --- stderr
+    error: recipes/t.toml: `services.s`: the command is empty
+
+    hint: change the file, then run `imgforge recipe check`
+    ");
+    assert_session!(check("extends = \"base\"\ncontext = \".\"\n[[steps]]\ncopy = { paths = [\"x\"], to = \"/$HOME/\" }\n"), @"
+    exit 2
+    --- stderr
+    error: recipes/t.toml: copy to `/$HOME/`: write an absolute path without `$`
+
+    hint: change the file, then run `imgforge recipe check`
+    ");
+    assert_session!(check("extends = \"base\"\ncontext = \".\"\n[[steps]]\ncopy = { paths = [\"x\"], to = \"/\", owner = \"1:1\\nRUN evil\" }\n"), @"
+    exit 2
+    --- stderr
+    error: recipes/t.toml:4:43: `1:1, RUN evil` is not an owner: use two numbers, such as `1001:1001`
+
+    hint: change the file, then run `imgforge recipe check`
+    ");
+    assert_session!(check("extends = \"base\"\n[[steps]]\napt.packages = [\"-oAPT::x\"]\n"), @"
+    exit 2
+    --- stderr
+    error: recipes/t.toml:3:16: `-oAPT::x` is not a Debian name: use lower-case letters, digits, `+`, `-` and `.`, beginning with a letter or digit
+
+    hint: change the file, then run `imgforge recipe check`
+    ");
+    assert_session!(check("[base.debian]\nsuite = \"--setup-hook=touch /evil\"\npackages = []\n"), @"
+    exit 2
+    --- stderr
+    error: recipes/t.toml:2:9: `--setup-hook=touch /evil` is not a Debian name: use lower-case letters, digits, `+`, `-` and `.`, beginning with a letter or digit
+
+    hint: change the file, then run `imgforge recipe check`
+    ");
     assert_session!(check("extends = \"base\"\nports = [\n"), @"
     exit 2
     --- stderr

@@ -210,7 +210,9 @@ fn an_older_channel_and_another_of_the_same_sequence() {
 
     hint: somebody shows you an old state of the store, nothing was loaded; tell the project
     ");
-    bench.point(&bench.channel(&sealed, "1.1.0", 2), &bench.key);
+    let mut other = bench.channel(&sealed, "1.1.0", 2);
+    other.expires += jiff::SignedDuration::from_secs(1);
+    bench.point(&other, &bench.key);
     assert_session!(bench.fetch(), @"
     exit 14
     --- stderr
@@ -323,6 +325,109 @@ fn a_tag_that_belongs_to_another_image() {
     verifying `tiny-1.0.0-linux-amd64.tar.gz`, which is here already
     loading `t-tag/tiny:1.0.0` into Docker [VERSION]
     ");
+}
+
+#[test]
+fn a_fetch_with_another_key_does_not_lock_the_pinned_project() {
+    let bench = Bench::published("t-two-keys");
+    let evil = stranger(&bench);
+    let release = bench.release("1.0.0", vec![bench.archive("tiny", "1.0.0", "other")]);
+    let good = bench.home.path("store");
+    fs::rename(&good, bench.home.path("kept")).unwrap();
+    let sealed = bench.publish(&release, &evil);
+    bench.point(&bench.channel(&sealed, "1.0.0", 9), &evil);
+    fs::rename(&good, bench.home.path("staging")).unwrap();
+    fs::rename(bench.home.path("kept"), &good).unwrap();
+    bench.home.must(&["fetch", "t-two-keys/tiny", "--key", "evil/cosign.pub", "--from", "staging"]);
+    bench.home.must(&["fetch", "tiny", "--replace-tag"]);
+}
+
+#[test]
+fn a_channel_in_another_envelope_is_the_same_channel() {
+    let bench = Bench::published("t-envelope");
+    let path = bench.object("channels/stable.sigstore.json");
+    let good = fs::read(&path).unwrap();
+    fs::write(&path, [&good[..], b"\n"].concat()).unwrap();
+    bench.home.must(&["fetch", "tiny"]);
+    fs::write(&path, good).unwrap();
+    bench.home.must(&["fetch", "tiny"]);
+}
+
+#[test]
+fn a_document_that_steers_the_terminal() {
+    let bench = Bench::published("t-terminal");
+    let path = bench.object("channels/stable.sigstore.json");
+    let good = fs::read_to_string(&path).unwrap();
+    let kind = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    fs::write(&path, good.replace(kind, "\\u001b[2J\\u001b[Hintegrity  OK\\u001b[8m")).unwrap();
+    assert_session!(bench.fetch(), @r#"
+    exit 10
+    --- stderr
+    error: the channel is not sealed: "\u{1b}[2J\u{1b}[Hintegrity  OK\u{1b}[8m" of "application/vnd.in-toto+json" is not accepted
+
+    hint: only releases sealed by imgforge are accepted, nothing was loaded
+    "#);
+    fs::write(&path, good.replace("mediaType", "\\u001b[2J")).unwrap();
+    assert_session!(bench.fetch(), @r"
+    exit 10
+    --- stderr
+    error: the channel is not sealed: it is no Sigstore bundle v0.3 with one signature (unknown field `\u{1b}[2J`, expected one of `mediaType`, `verificationMaterial`, `dsseEnvelope` at line 1 column 12)
+
+    hint: only releases sealed by imgforge are accepted, nothing was loaded
+    ");
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_document() {
+    let bench = Bench::published("t-pipe");
+    let path = bench.object("channels/stable.sigstore.json");
+    fs::remove_file(&path).unwrap();
+    crate::harness::must(&mut crate::harness::tool("mkfifo", &[path.to_str().unwrap()]));
+    assert_session!(bench.fetch(), @"
+    exit 1
+    --- stderr
+    error: store `[HOME]/store`: cannot access `t-pipe/channels/stable.sigstore.json`
+      cause: this is not a regular file
+
+    hint: check the store and its permissions
+    ");
+}
+
+#[test]
+fn offline_verification_believes_a_project_only_its_own_key() {
+    let bench = Bench::published("t-own-key");
+    let (store, other) = (bench.home.text("store"), "evil/cosign.pub");
+    let evil = stranger(&bench);
+    bench.home.must(&["trust", "add", "t-evil", "--key", other, "--from", &store]);
+    let release = bench.release("2.0.0", vec![bench.archive("tiny", "2.0.0", "evil")]);
+    bench.publish(&release, &evil);
+    let folder = |version: &str| bench.object("releases").join(version).to_str().unwrap().to_owned();
+    assert_session!(bench.home.session(&["verify", &folder("2.0.0"), "-q"]), @"
+    exit 11
+    --- stderr
+    error: the release says that it is of `t-own-key`, and the key pinned for that project did not seal it
+
+    hint: compare your keys with the projects': `imgforge trust show`
+    ");
+    assert_session!(bench.home.session(&["verify", &folder("1.0.0"), "-q"]), @"
+    exit 0
+    --- stdout
+    release    t-own-key 1.0.0, sealed by key sha256:[DIGEST]
+    archive    tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    image      t-own-key/tiny:1.0.0  sha256:[DIGEST]
+    integrity  OK
+    freshness  unknown: offline, so a newer release may exist
+    ");
+    assert_session!(bench.home.session(&["verify", "nowhere", "-q"]), @"
+    exit 2
+    --- stderr
+    error: there is no `nowhere`
+
+    hint: check the path
+    ");
+    // It opens no socket, so it does not care where engines are.
+    let mut elsewhere = bench.home.imgforge(&["verify", &folder("1.0.0"), "-q"]);
+    crate::harness::must(elsewhere.env("DOCKER_HOST", "ssh://somewhere"));
 }
 
 #[test]

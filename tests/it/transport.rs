@@ -72,7 +72,7 @@ fn http2_on_the_api_socket() {
 #[test]
 fn nobody_answers() {
     let project = Project::new("t-nobody", "");
-    let mut engine = project.imgforge(&["build", "t", "--load", "--quiet"]);
+    let mut engine = project.imgforge(&["build", "t", "--quiet"]);
     assert_session!(project.home.record(engine.env("DOCKER_HOST", "unix:///nowhere.sock")), @"
     exit 31
     --- stderr
@@ -82,7 +82,7 @@ fn nobody_answers() {
 
     hint: start Docker, or name a builder with `DOCKER_HOST` or `BUILDKIT_HOST`
     ");
-    let mut daemon = project.imgforge(&["build", "t", "--load", "--quiet"]);
+    let mut daemon = project.imgforge(&["build", "t", "--quiet"]);
     assert_session!(project.home.record(daemon.env("BUILDKIT_HOST", "tcp://127.0.0.1:1")), @"
     exit 31
     --- stderr
@@ -92,7 +92,7 @@ fn nobody_answers() {
 
     hint: start Docker, or name a builder with `DOCKER_HOST` or `BUILDKIT_HOST`
     ");
-    let mut wrong = project.imgforge(&["build", "t", "--load", "--quiet"]);
+    let mut wrong = project.imgforge(&["build", "t", "--quiet"]);
     assert_session!(project.home.record(wrong.env("BUILDKIT_HOST", "docker-container://x")), @"
     exit 2
     --- stderr

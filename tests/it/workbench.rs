@@ -85,9 +85,10 @@ impl Bench {
         let (sealed, verified) = sign::seal(release, key).unwrap();
         let sums = imgforge::model::sums::render(&verified);
         let signature = sign::detached(sums.as_bytes(), key).unwrap();
-        upload::archives(&self.store(), &verified, &self.home.path("dist"), &|_| {}).unwrap();
         let papers = Papers { release: sealed.clone(), sums, signature };
-        upload::papers(&self.store(), &verified, &papers, key.public()).unwrap();
+        upload::release(&self.store(), &verified, &papers).unwrap();
+        upload::archives(&self.store(), &verified, &self.home.path("dist"), &|_| {}).unwrap();
+        upload::sums(&self.store(), &verified, &papers, key.public()).unwrap();
         sealed
     }
 

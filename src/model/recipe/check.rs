@@ -18,7 +18,8 @@ pub fn recipe(recipe: &Recipe) -> Result<(), String> {
     {
         return Err(format!("workdir `{directory}`: write an absolute path without `:` and `$`"));
     }
-    let commands = recipe.services.iter().map(|(name, service)| (format!("services.{name}"), &service.command));
+    let commands =
+        recipe.services.iter().map(|(name, service)| (format!("services.{name}"), &service.command));
     let health = recipe.health.iter().map(|health| ("health".to_owned(), &health.command));
     if let Some((place, _)) = commands.chain(health).find(|(_, command)| command.is_empty()) {
         return Err(format!("`{place}`: the command is empty"));
@@ -68,7 +69,11 @@ fn one_line<T: Serialize>(written: &T) -> Result<(), String> {
             }
             Value::Array(list) => list.iter().try_for_each(|value| walk(key, value)),
             Value::Object(map) => map.iter().try_for_each(|(name, value)| {
-                if bad(name) { Err(format!("`{key}`: the key {name:?} holds a control character")) } else { walk(name, value) }
+                if bad(name) {
+                    Err(format!("`{key}`: the key {name:?} holds a control character"))
+                } else {
+                    walk(name, value)
+                }
             }),
             _ => Ok(()),
         }

@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::name::{DebianName, Platform, ProjectName, ServiceName, StageName, TierName, VariableName, Version};
+use crate::model::name::{
+    DebianName, Platform, ProjectName, ServiceName, StageName, TierName, VariableName, Version,
+};
 
 /// `project.toml`: whose images these are, and what all of them share.
 #[derive(Debug, Clone, Deserialize, Serialize)]

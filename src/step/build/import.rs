@@ -76,7 +76,9 @@ pub(super) async fn forget(engine: &Engine, name: &str, hear: Hear<'_>) {
 pub(super) async fn sweep(engine: &Engine, hear: Hear<'_>) {
     let filters = HashMap::from([("reference".to_owned(), vec![format!("{BUILD_NAME}:*")])]);
     let options = ListImagesOptions { filters: Some(filters), ..ListImagesOptions::default() };
-    for name in engine.docker.list_images(Some(options)).await.into_iter().flatten().flat_map(|found| found.repo_tags) {
+    for name in
+        engine.docker.list_images(Some(options)).await.into_iter().flatten().flat_map(|found| found.repo_tags)
+    {
         let tag = name.strip_prefix(BUILD_NAME).and_then(|rest| rest.strip_prefix(':'));
         let mut parts = tag.unwrap_or_default().split('-');
         let (machine, process) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());

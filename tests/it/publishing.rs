@@ -1,0 +1,134 @@
+//! Publishing: what is refused is refused before anything moves, and what was interrupted goes on.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::assert_session;
+use crate::building::Project;
+use crate::harness::must;
+
+/// A project with a key and a first release, 1.2.0.
+struct Publisher(Project);
+
+impl Publisher {
+    fn new(name: &str) -> Self {
+        let project = Project::new(name, "[[steps]]\ncopy = { paths = [\"a\"], to = \"/\" }\n");
+        project.write("recipes/files/a", "one");
+        project.home.must(&["keys", "generate"]);
+        let publisher = Self(project);
+        let first = publisher.release(&["t", "--version", "1.2.0"]);
+        assert!(first.starts_with("exit 0"), "{first}");
+        publisher
+    }
+
+    fn release(&self, arguments: &[&str]) -> String {
+        self.0.home.record(&mut self.0.imgforge(&[&["release", "--quiet"], arguments].concat()))
+    }
+
+    fn object(&self, below: &str) -> PathBuf {
+        self.0.home.path("dist/store").join(self.0.name()).join(below)
+    }
+}
+
+#[test]
+fn an_older_version_is_refused_before_anything_moves() {
+    let publisher = Publisher::new("t-backwards");
+    assert_session!(publisher.release(&["t", "--version", "1.1.0"]), @"
+    exit 1
+    --- stderr
+    error: channel `stable` is at version 1.2.0, and 1.1.0 is older
+
+    hint: publish older lines on a channel of their own with `--channel NAME`
+    ");
+    assert!(!publisher.object("releases/1.1.0").exists());
+    publisher.0.home.must(&["keys", "generate", "--name", "other"]);
+    assert_session!(publisher.release(&["t", "--version", "1.3.0", "--key", "keys/other.key"]), @"
+    exit 11
+    --- stderr
+    error: the channel is sealed by no trusted key
+      cause: it says that key sha256:[DIGEST] sealed it
+
+    hint: nothing was loaded; compare your key with the project's: `imgforge trust show`
+    ");
+    assert!(!publisher.object("releases/1.3.0").exists());
+}
+
+#[test]
+fn a_version_never_changes_its_content_and_tiers_have_no_order() {
+    let publisher = Publisher::new("t-content");
+    let again = publisher.release(&["t", "t", "--version", "1.2.0"]);
+    assert!(again.starts_with("exit 0"), "{again}");
+    publisher.0.write("recipes/files/a", "two");
+    assert_session!(publisher.release(&["t", "--version", "1.2.0"]), @"
+    exit 1
+    --- stderr
+    error: version 1.2.0 was published before, with other content
+
+    hint: a published version never changes: choose the next one
+    ");
+}
+
+#[test]
+fn a_killed_publication_goes_on() {
+    let publisher = Publisher::new("t-killed");
+    let files = ["release.sigstore.json", "t-1.2.0-linux-amd64.tar.gz", "SHA256SUMS", "SHA256SUMS.sig"];
+    let bytes = |file: &str| fs::read(publisher.object("releases/1.2.0").join(file)).unwrap();
+    let first = files.map(bytes);
+    let channel = publisher.object("channels/stable.sigstore.json");
+    // Killed after each object: what comes after it is not there.
+    for done in 0..=files.len() {
+        let release = bytes(files[0]);
+        fs::remove_file(&channel).unwrap();
+        for file in &files[done..] {
+            fs::remove_file(publisher.object("releases/1.2.0").join(file)).unwrap();
+        }
+        let again = publisher.release(&["t", "--version", "1.2.0"]);
+        assert!(again.starts_with("exit 0"), "after {done}: {again}");
+        assert!(bytes(files[1]) == first[1] && bytes(files[2]) == first[2], "after {done}");
+        assert!(done == 0 || bytes(files[0]) == release, "after {done}: another release");
+        must(&mut publisher.0.imgforge(&[
+            "verify",
+            publisher.object("releases/1.2.0").to_str().unwrap(),
+            "--key",
+            "keys/cosign.pub",
+        ]));
+    }
+}
+
+#[test]
+fn the_channel_of_somebody_else_is_not_taken_for_this_one() {
+    let publisher = Publisher::new("t-channels");
+    let first = publisher.release(&["t", "--version", "1.2.0", "--channel", "edge"]);
+    assert!(first.starts_with("exit 0"), "{first}");
+    fs::copy(
+        publisher.object("channels/stable.sigstore.json"),
+        publisher.object("channels/edge.sigstore.json"),
+    )
+    .unwrap();
+    assert_session!(publisher.release(&["t", "--version", "1.3.0", "--channel", "edge"]), @"
+    exit 12
+    --- stderr
+    error: the channel is `t-channels/stable`, not `t-channels/edge`
+
+    hint: the store was damaged or replaced, nothing was loaded; tell the project
+    ");
+}
+
+#[test]
+fn the_publisher_never_signs_two_channels_with_one_sequence() {
+    let publisher = Publisher::new("t-sequence");
+    let channel = publisher.object("channels/stable.sigstore.json");
+    let old = fs::read(&channel).unwrap();
+    assert!(publisher.release(&["t", "--version", "1.3.0"]).starts_with("exit 0"));
+    fs::write(&channel, old).unwrap();
+    assert_session!(publisher.release(&["t", "--version", "1.4.0"]), @"
+    exit 14
+    --- stderr
+    error: channel `stable` has sequence 1, and this machine has seen 2
+
+    hint: somebody shows you an old state of the store, nothing was loaded; tell the project
+    ");
+    fs::remove_file(&channel).unwrap();
+    let said = publisher.release(&["t", "--version", "1.4.0"]);
+    assert!(said.contains("sequence 3"), "{said}");
+}
