@@ -43,7 +43,7 @@ pub(crate) struct Args {
     recipes: RecipeArgs,
     /// Replace the default of a build argument
     #[arg(long = "build-arg", value_name = "NAME=VALUE", value_parser = pair::<VariableName>)]
-    build_args: Vec<(VariableName, String)>,
+    variables: Vec<(VariableName, String)>,
     #[command(flatten)]
     build: BuildArgs,
 }
@@ -56,7 +56,7 @@ impl Args {
         let tiers: BTreeSet<TierName> = self.tiers.into_iter().collect();
         let publication = Publication {
             tiers: tiers.into_iter().collect(),
-            args: self.build_args.into_iter().collect(),
+            args: self.variables.into_iter().collect(),
             state: context.config.state.clone(),
             version: self.version,
             channel: self.channel,

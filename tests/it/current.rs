@@ -27,10 +27,9 @@ impl Engine {
         let mut engine = Self { folder, processes: Vec::new() };
         let (containerd, docker) = (engine.path("containerd.sock"), engine.socket());
         let config = format!(
-            "version = 3\nroot = {:?}\nstate = {:?}\n[grpc]\naddress = {containerd:?}\n[ttrpc]\naddress = {:?}\n",
-            engine.path("root"),
-            engine.path("state"),
-            engine.path("ttrpc.sock"),
+            "version = 3\nroot = '{0}/root'\nstate = '{0}/state'\n[grpc]\naddress = '{0}/containerd.sock'\n\
+             [ttrpc]\naddress = '{0}/ttrpc.sock'\n",
+            engine.folder.path().display()
         );
         fs::write(engine.path("containerd.toml"), config).unwrap();
         let holder = engine.spawn(
@@ -82,7 +81,7 @@ impl Engine {
     }
 
     fn wait(&self, what: &str, done: impl Fn() -> bool) {
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_mins(1);
         while !done() {
             let log = |name| fs::read_to_string(self.path(name)).unwrap_or_default();
             assert!(Instant::now() < end, "{what}:\n{}\n{}", log("containerd.log"), log("dockerd.log"));

@@ -76,6 +76,7 @@ fn check(tier: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one mistake after the other")]
 fn mistakes_have_a_place_a_reason_and_a_next_step() {
     assert_session!(check("extends = \"base\"\nextend = \"base\"\n"), @"
     exit 2
