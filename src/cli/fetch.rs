@@ -30,9 +30,9 @@ pub(crate) struct Args {
     /// Also prove that what Docker has is what was signed
     #[arg(long)]
     verify: bool,
-    /// The channel to follow
-    #[arg(long, value_name = "NAME", default_value = "stable")]
-    channel: ChannelName,
+    /// The channel to follow [default: stable]
+    #[arg(long, value_name = "NAME")]
+    channel: Option<ChannelName>,
     /// Where releases live [default: where the pinned project says]
     #[arg(long, value_name = "STORE")]
     from: Option<Store>,
@@ -75,7 +75,7 @@ impl Args {
             project: pin.project,
             tier: self.image.tier,
             platform: self.platform.map_or_else(this_platform, Ok)?,
-            which: self.image.version.map_or(Which::Channel(self.channel), Which::Pinned),
+            which: which(self.image.version, self.channel)?,
             store: self.from.unwrap_or(pin.store),
             keys: TrustedKeys::from(pin.key),
             cache: context.config.cache.join("archives"),
@@ -128,6 +128,20 @@ impl Args {
             )),
             (None, _, Some(project)) => Ok(pin::get(&context.config.pins, project)?),
             (None, _, None) => Ok(pin::only(&context.config.pins)?),
+        }
+    }
+}
+
+fn which(version: Option<Version>, channel: Option<ChannelName>) -> Result<Which, Failure> {
+    match (version, channel) {
+        (Some(_), Some(_)) => Err(Failure::usage(
+            "`@VERSION` names one release, and `--channel` the current one of a channel",
+            "leave one of them out",
+        )),
+        (Some(version), None) => Ok(Which::Pinned(version)),
+        (None, Some(channel)) => Ok(Which::Channel(channel)),
+        (None, None) => {
+            "stable".parse().map(Which::Channel).map_err(|error| Failure::usage(error, "name a channel"))
         }
     }
 }

@@ -17,7 +17,7 @@ use super::report::Failure;
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RecipeArgs {
     /// Folder with `project.toml` and a file for each tier [default: the only one in `recipes/`]
-    #[arg(long, value_name = "DIR", env = "IMGFORGE_RECIPES")]
+    #[arg(long, value_name = "DIR", env = "IMGFORGE_RECIPES", global = true)]
     pub(crate) recipes: Option<PathBuf>,
 }
 

@@ -11,7 +11,7 @@ use super::entrypoint::quote;
 use super::name::{DebianName, StageName, TierName};
 use super::plan::{Plan, entrypoint_path, rootfs_path, version_path};
 use super::recipe::family::Family;
-use super::recipe::{Base, Copy, Recipe, Run, Step, User};
+use super::recipe::{Base, Copy, Recipe, Run, Step, User, check};
 
 /// The secret under which every package step finds the CA bundle of a company's proxy.
 pub const CA_SECRET: &str = "ca-bundle";
@@ -26,7 +26,8 @@ pub(super) fn render(family: &Family, settings: &Recipe, plan: &Plan) -> String 
         super::plan::OWN_FOLDER
     );
     for (tier, recipe) in family.generations() {
-        for (name, stage) in &recipe.stages {
+        // A plan is only rendered after its recipes were checked, so there is an order.
+        for (name, stage) in check::stages(recipe).unwrap_or_default() {
             let _ = writeln!(out, "\nFROM {} AS {}", stage.from, stage_name(tier, name));
             preamble(&mut out, recipe);
             stage.steps.iter().for_each(|step| write_step(&mut out, tier, step));

@@ -199,6 +199,26 @@ fn the_context_is_what_dockerignore_leaves_and_any_change_is_seen() {
 }
 
 #[test]
+fn stages_come_in_the_order_in_which_they_copy() {
+    let tier = "[stages.a]\nfrom = \"base\"\n[[stages.a.steps]]\ncopy = { from = \"z\", paths = [\"/x\"], to = \"/y\" }\n\
+                [stages.z]\nfrom = \"base\"\n[[stages.z.steps]]\nrun.shell = \"echo z > /x\"\n\
+                [[steps]]\ncopy = { from = \"a\", paths = [\"/y\"], to = \"/y\" }\n";
+    let project = Project::new("t-stages", tier);
+    let built = project.build(&[]);
+    assert!(built.starts_with("exit 0"), "{built}");
+    assert_eq!(project.inside("cat /y"), "z\n");
+}
+
+#[test]
+fn a_name_that_is_not_ascii_is_copied() {
+    let project = Project::new("t-unicode", "[[steps]]\ncopy = { paths = [\"é %.txt\"], to = \"/\" }\n");
+    project.write("recipes/files/é %.txt", "é");
+    let built = project.build(&[]);
+    assert!(built.starts_with("exit 0"), "{built}");
+    assert_eq!(project.inside("cat '/é %.txt'"), "é");
+}
+
+#[test]
 fn a_package_step_without_its_lock_is_refused() {
     let project =
         Project::new("t-lock", "[[steps]]\nnpm = { lock = \"package-lock.json\", directory = \"/app\" }\n");

@@ -274,9 +274,7 @@ fn help_reads_well() {
               Also prove that what Docker has is what was signed
 
           --channel <NAME>
-              The channel to follow
-              
-              [default: stable]
+              The channel to follow [default: stable]
 
           --from <STORE>
               Where releases live [default: where the pinned project says]
@@ -388,6 +386,7 @@ fn help_reads_well() {
 #[test]
 fn wrong_use_is_explained() {
     let home = Home::new();
+    home.must(&["keys", "generate"]);
     assert_session!(home.session(&["fetsh"]), @"
     exit 2
     --- stderr
@@ -423,6 +422,13 @@ fn wrong_use_is_explained() {
 
     For more information, try '--help'.
     ");
+    assert_session!(home.session(&["fetch", "p/oracle@1.0.0", "--channel", "beta", "--key", "keys/cosign.pub", "--from", "x"]), @"
+    exit 2
+    --- stderr
+    error: `@VERSION` names one release, and `--channel` the current one of a channel
+
+    hint: leave one of them out
+    ");
     assert_session!(home.session(&["fetch", "oracle", "--key", "cosign.pub"]), @"
     exit 2
     --- stderr
@@ -430,7 +436,6 @@ fn wrong_use_is_explained() {
 
     hint: write `imgforge fetch --verify PROJECT/TIER --key cosign.pub --from STORE`
     ");
-    home.must(&["keys", "generate"]);
     home.must(&["trust", "add", "p", "--key", "keys/cosign.pub", "--from", "store"]);
     let mut address = home.imgforge(&["fetch", "oracle"]);
     assert_session!(home.record(address.env("DOCKER_HOST", "/var/run/docker.sock")), @"

@@ -155,6 +155,15 @@ fn mistakes_have_a_place_a_reason_and_a_next_step() {
 
     hint: change the file, then run `imgforge recipe check`
     "#);
+    let circle = "extends = \"base\"\n[stages.a]\nfrom = \"base\"\n[[stages.a.steps]]\ncopy = { from = \"b\", paths = [\"/x\"], to = \"/\" }\n\
+                  [stages.b]\nfrom = \"base\"\n[[stages.b.steps]]\ncopy = { from = \"a\", paths = [\"/x\"], to = \"/\" }\n";
+    assert_session!(check(circle), @"
+    exit 2
+    --- stderr
+    error: recipes/t.toml: stages `a`, `b` copy from each other in a circle
+
+    hint: change the file, then run `imgforge recipe check`
+    ");
     assert_session!(check("extends = \"base\"\nworkdir = \"/it's:here\"\n"), @"
     exit 2
     --- stderr

@@ -1,9 +1,12 @@
 //! What parses but cannot work, or could be read as something else than it says.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Copy, Project, Recipe, Step};
+use super::{Copy, Project, Recipe, Stage, Step};
+use crate::model::name::StageName;
 
 /// Checks the project.
 pub fn project(project: &Project) -> Result<(), String> {
@@ -31,7 +34,27 @@ pub fn recipe(recipe: &Recipe) -> Result<(), String> {
             Step::Apt(_) | Step::Npm(_) | Step::Run(_) => {}
         }
     }
-    Ok(())
+    stages(recipe).map(drop)
+}
+
+/// The stages in an order in which each comes after those that it copies from.
+pub fn stages(recipe: &Recipe) -> Result<Vec<(&StageName, &Stage)>, String> {
+    let mut waiting: BTreeMap<&StageName, &Stage> = recipe.stages.iter().collect();
+    let mut ordered = Vec::new();
+    while !waiting.is_empty() {
+        let ready = |stage: &Stage| {
+            stage.steps.iter().all(|step| match step {
+                Step::Copy(Copy { from: Some(from), .. }) => !waiting.contains_key(from),
+                _ => true,
+            })
+        };
+        let Some(name) = waiting.iter().find(|(_, stage)| ready(stage)).map(|(name, _)| *name) else {
+            let names = waiting.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            return Err(format!("stages {names} copy from each other in a circle"));
+        };
+        ordered.extend(waiting.remove_entry(name));
+    }
+    Ok(ordered)
 }
 
 fn copy(recipe: &Recipe, copy: &Copy) -> Result<(), String> {
