@@ -2,7 +2,6 @@
 
 use imgforge::flow;
 use imgforge::model::name::TierName;
-use imgforge::step::build::{Builder, Keep};
 use serde_json::json;
 
 use super::Context;
@@ -26,7 +25,7 @@ pub(crate) struct Args {
     plan: PlanArgs,
     #[command(flatten)]
     build: BuildArgs,
-    /// Also leave the image in the Docker Engine that builds it
+    /// Also load the image into the Docker Engine, to try it out
     #[arg(long)]
     load: bool,
 }
@@ -36,11 +35,7 @@ impl Args {
         let workshop = self.recipes.workshop(context)?;
         let mut tools = self.build.tools(context)?;
         if self.load {
-            if let Builder::BuildKit(_) = tools.builder {
-                let fix = "unset `BUILDKIT_HOST`, or leave `--load` out";
-                return Err(Failure::usage("`--load` needs a Docker Engine that builds", fix));
-            }
-            tools.keep = Keep::Engine;
+            tools.load = Some(context.config.engine()?);
         }
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
         let mut words = Words::default();

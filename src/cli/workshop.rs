@@ -8,7 +8,6 @@ use imgforge::model::dockerfile::CA_SECRET;
 use imgforge::model::name::{StageName, VariableName, Version};
 use imgforge::model::plan::Ask;
 use imgforge::step::bootstrap::Reuse;
-use imgforge::step::build::Keep;
 
 use super::Context;
 use super::report::Failure;
@@ -87,7 +86,7 @@ impl BuildArgs {
             bases: context.config.cache.join("bases"),
             reuse: if self.fresh_base { Reuse::Never } else { Reuse::Kept },
             secrets,
-            keep: Keep::Store,
+            load: None,
         })
     }
 }

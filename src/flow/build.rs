@@ -8,10 +8,11 @@ use crate::model::image::Image;
 use crate::model::name::{StageName, TierName};
 use crate::model::plan::{Ask, Plan};
 use crate::step::bootstrap::{self, Reuse};
-use crate::step::build::{self, Builder, Built, Inputs, Keep};
+use crate::step::build::{self, Builder, Built, Inputs};
 use crate::step::content::ContentStore;
+use crate::step::engine::{Address, Engine};
 use crate::step::progress::{Event, Hear};
-use crate::step::{gather, normalise, read};
+use crate::step::{gather, load, normalise, read};
 
 /// Where recipes and images are.
 #[derive(Debug, Clone)]
@@ -33,8 +34,8 @@ pub struct Tools {
     pub reuse: Reuse,
     /// Files with secrets.
     pub secrets: BTreeMap<StageName, PathBuf>,
-    /// Where images stay.
-    pub keep: Keep,
+    /// The engine that images are also loaded into.
+    pub load: Option<Address>,
 }
 
 /// Resolves a tier's recipe.
@@ -57,13 +58,18 @@ pub async fn build(
         rootfs.insert(path.clone(), tar);
     }
     let context = gather::context(&plan, &workshop.recipes, &rootfs)?;
-    let inputs = Inputs { context, secrets: tools.secrets.clone(), keep: tools.keep };
+    let inputs = Inputs { context, secrets: tools.secrets.clone() };
     let store = ContentStore::open(&workshop.content)?;
-    match build::build(&plan, inputs, &tools.builder, &store, hear).await? {
-        Built::Known(image) => Ok(image),
+    let image = match build::build(&plan, inputs, &tools.builder, &store, hear).await? {
+        Built::Known(image) => image,
         Built::New(raw) => {
             hear(Event::Doing("bringing the image into normal form"));
-            Ok(normalise::image(&raw, &store, plan.epoch)?)
+            normalise::image(&raw, &store, plan.epoch)?
         }
+    };
+    if let Some(address) = &tools.load {
+        // The image in normal form, which is the one that ships, not what the builder wrote.
+        load::from_store(&Engine::connect(address).await?, &image, &store, hear).await?;
     }
+    Ok(image)
 }

@@ -3,7 +3,8 @@
 //! `docker load` ending well proves nothing: an engine skips layers that it believes to have, and
 //! re-tags names. So the image is read back, and a container is made from it and removed.
 
-use std::io::{self, Read};
+use std::collections::VecDeque;
+use std::io::{self, Cursor, Read};
 
 use bollard::body_try_stream;
 use bollard::errors::Error as ApiError;
@@ -15,8 +16,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::check::Checked;
+use super::content::{ContentError, ContentStore};
 use super::engine::{Engine, EngineError};
 use super::progress::{Event, Hear};
+use crate::model::archive::{self, Content};
 use crate::model::digest::Hasher;
 use crate::model::image::{Blob, Image};
 
@@ -43,6 +46,9 @@ pub enum LoadError {
         /// The image that has it.
         id: String,
     },
+    /// The content store.
+    #[error(transparent)]
+    Content(#[from] ContentError),
     /// The archive on disk.
     #[error("the archive cannot be read again")]
     Io(#[source] io::Error),
@@ -86,8 +92,59 @@ pub async fn load(engine: &Engine, checked: &Checked, retag: Retag, hear: Hear<'
     }
     hear(Event::Doing(&format!("loading `{tag}` into Docker {}", engine.version)));
     let tar = checked.open_tar().map_err(LoadError::Io)?;
+    send(engine, &tag, tar, Some(checked.tar())).await
+}
+
+/// Loads an image from the content store under its tag, whoever had that before: this is how the
+/// people who build images try them out.
+pub async fn from_store(
+    engine: &Engine,
+    image: &Image,
+    store: &ContentStore,
+    hear: Hear<'_>,
+) -> Result<(), LoadError> {
+    let tag = image.tag.to_string();
+    if inspect(engine, &tag).await?.is_some_and(|found| compare(image, &found).is_ok()) {
+        return Ok(());
+    }
+    hear(Event::Doing(&format!("loading `{tag}` into Docker {}", engine.version)));
+    let mut parts: VecDeque<Box<dyn Read + Send>> = VecDeque::new();
+    for entry in archive::entries(image) {
+        parts.push_back(Box::new(Cursor::new(entry.header())));
+        let end = io::repeat(0).take(archive::padding(entry.size()) as u64);
+        match entry.content {
+            Content::Bytes(bytes) => parts.push_back(Box::new(Cursor::new(bytes))),
+            Content::Blob(blob) => parts.push_back(Box::new(store.open_blob(&blob.digest)?)),
+        }
+        parts.push_back(Box::new(end));
+    }
+    parts.push_back(Box::new(io::repeat(0).take(archive::END as u64)));
+    send(engine, &tag, Parts(parts), None).await?;
+    compare(image, &inspect(engine, &tag).await?.unwrap_or_default())
+}
+
+/// One stream after the other.
+struct Parts(VecDeque<Box<dyn Read + Send>>);
+
+impl Read for Parts {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(part) = self.0.front_mut() {
+            match part.read(buffer)? {
+                0 => drop(self.0.pop_front()),
+                read => return Ok(read),
+            }
+        }
+        Ok(0)
+    }
+}
+
+async fn send(
+    engine: &Engine,
+    tag: &str,
+    tar: impl Read + Send + 'static,
+    expected: Option<Blob>,
+) -> Result<(), LoadError> {
     let (send, pieces) = mpsc::channel(QUEUE);
-    let expected = checked.tar();
     let sender = tokio::task::spawn_blocking(move || send_tar(tar, expected, &send));
     let body = body_try_stream(ReceiverStream::new(pieces));
     let mut answers = Box::pin(engine.docker.import_image(ImportImageOptions::default(), body, None));
@@ -102,7 +159,11 @@ pub async fn load(engine: &Engine, checked: &Checked, retag: Retag, hear: Hear<'
 
 /// Sends the tar. The last piece is held back until the digest is the one that was checked, so a
 /// file that changed in between never becomes a complete image.
-fn send_tar(mut tar: impl Read, expected: Blob, to: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
+fn send_tar(
+    mut tar: impl Read,
+    expected: Option<Blob>,
+    to: &mpsc::Sender<io::Result<Bytes>>,
+) -> io::Result<()> {
     let gone = || io::Error::other("the engine stopped reading");
     let mut hasher = Hasher::default();
     let mut held = Bytes::new();
@@ -119,7 +180,8 @@ fn send_tar(mut tar: impl Read, expected: Blob, to: &mpsc::Sender<io::Result<Byt
         held = piece.into();
     }
     let size = hasher.size();
-    if (Blob { digest: hasher.finish(), size }) != expected {
+    let found = Blob { digest: hasher.finish(), size };
+    if expected.is_some_and(|expected| expected != found) {
         let changed = || io::Error::other("the archive changed after it was checked");
         let _ = to.blocking_send(Err(changed()));
         return Err(changed());

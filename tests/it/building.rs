@@ -236,6 +236,9 @@ fn an_unchanged_image_is_not_moved_again() {
     let project = Project::new("t-again", "");
     let first = project.build(&[]);
     assert_eq!(first, project.build(&[]));
+    // What is tried out is what ships: the engine has the image that was printed.
+    let id = must(&mut tool("docker", &["image", "inspect", "-f", "{{.Id}}", "t-again/t:1.0.0"]));
+    assert!(first.contains(id.trim()), "{first}\n{id}");
     let mut exports = Vec::new();
     for folder in ["one", "two"] {
         exports.push(

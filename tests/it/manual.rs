@@ -90,7 +90,7 @@ fn help_reads_well() {
               Make the Debian base again, with today's updates
 
           --load
-              Also leave the image in the Docker Engine that builds it
+              Also load the image into the Docker Engine, to try it out
 
       -h, --help
               Print help (see a summary with '-h')

@@ -24,15 +24,6 @@ use crate::model::image::{Image, Raw};
 use crate::model::name::StageName;
 use crate::model::plan::Plan;
 
-/// Whether the image also stays in the Docker Engine that built it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
-    /// Only in the content store.
-    Store,
-    /// In the engine too, under its tag.
-    Engine,
-}
-
 /// What a build gives.
 #[derive(Debug)]
 pub enum Built {
@@ -48,8 +39,6 @@ pub struct Inputs {
     pub context: Tree,
     /// Files that hold secrets, by the name under which steps ask for them.
     pub secrets: BTreeMap<StageName, PathBuf>,
-    /// Where the image stays.
-    pub keep: Keep,
 }
 
 /// Why there is no image.

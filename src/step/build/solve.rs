@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use super::session::{self, Shared};
 use super::status::Board;
 use super::transport::{self, Builder, Control};
-use super::{BuildError, Built, Inputs, Keep, import};
+use super::{BuildError, Built, Inputs, import};
 use crate::model::context::{Entry, File, Tree};
 use crate::model::plan::Plan;
 use crate::step::content::ContentStore;
@@ -47,7 +47,6 @@ pub async fn build(
     hear: Hear<'_>,
 ) -> Result<Built, BuildError> {
     inputs.check(plan)?;
-    let keep = inputs.keep;
     let mut control = transport::connect(builder).await?;
     let export = store.draft().map_err(import::ImportError::Content)?;
     let wants_tar = matches!(builder, Builder::BuildKit(_));
@@ -63,10 +62,7 @@ pub async fn build(
     });
     let key = format!("imgforge/{}", plan.tag);
     let session = session::open(&mut control, shared, &key).await?;
-    let name = match keep {
-        Keep::Engine => plan.tag.to_string(),
-        Keep::Store => import::build_name(&session.id),
-    };
+    let name = import::build_name(&session.id);
     let request = request(plan, &session.id, &name, builder);
     let answer = solve(&mut control, request, hear, &plan.tag.to_string()).await?;
     drop(session);
@@ -80,10 +76,8 @@ pub async fn build(
                 Some(image) => Ok(Built::Known(image)),
                 None => import::engine(&engine, &name, plan, store).map(Built::New),
             };
-            if keep == Keep::Store {
-                import::forget(&engine, &name, hear).await;
-                import::sweep(&engine, hear).await;
-            }
+            import::forget(&engine, &name, hear).await;
+            import::sweep(&engine, hear).await;
             image
         }
     }

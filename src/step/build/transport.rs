@@ -6,11 +6,13 @@
 //! | Docker Engine 29 and later | the same, on the API socket |
 //! | older Docker Engines | `POST /grpc` with `Upgrade: h2c`, HTTP/2 after the `101` answer |
 //!
-//! An old engine answers HTTP/2 with HTTP/1.1 text, which fails at once, so trying is safe.
+//! An old engine answers HTTP/2 with HTTP/1.1 text. A probe of a few bytes asks which it is: handing
+//! such an answer to the gRPC stack was seen to wait for ever, once in some hundred times.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::ListWorkersRequest;
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
@@ -50,21 +52,39 @@ enum Opening {
     Upgrade,
 }
 
+/// How long a daemon may take to answer its first call.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Connects, in the newest way that the other side understands.
 pub(super) async fn connect(builder: &Builder) -> Result<Control, BuildError> {
-    let (address, openings): (_, &[Opening]) = match builder {
-        Builder::BuildKit(address) => (address, &[Opening::Direct]),
-        Builder::Engine(address) => (address, &[Opening::Direct, Opening::Upgrade]),
+    let (Builder::BuildKit(address) | Builder::Engine(address)) = builder;
+    let attempt = async {
+        let opening = match builder {
+            Builder::Engine(address) if !speaks_http2(address).await? => Opening::Upgrade,
+            _ => Opening::Direct,
+        };
+        try_connect(address.clone(), opening).await
     };
-    let mut last = None;
-    for opening in openings {
-        match try_connect(address.clone(), *opening).await {
-            Ok(control) => return Ok(control),
-            Err(error) => last = Some(error),
-        }
-    }
-    let source = last.unwrap_or_else(|| "there is no way to open it".into());
-    Err(BuildError::Unreachable { address: address.to_string(), source })
+    let answer = match tokio::time::timeout(PATIENCE, attempt).await {
+        Ok(answer) => answer,
+        Err(_) => Err(format!("it did not answer within {} seconds", PATIENCE.as_secs()).into()),
+    };
+    answer.map_err(|source| BuildError::Unreachable { address: address.to_string(), source })
+}
+
+/// HTTP/2's connection preface and an empty SETTINGS frame (RFC 9113, sections 3.4 and 6.5). A server
+/// that speaks it begins with a SETTINGS frame of its own, whose type is the fourth byte.
+async fn speaks_http2(address: &Address) -> io::Result<bool> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    const SETTINGS: u8 = 4;
+    let mut stream = open(address, Opening::Direct).await?;
+    let mut answer = [0; 9];
+    let asked = async {
+        stream.write_all(PREFACE).await?;
+        stream.read_exact(&mut answer).await
+    };
+    // One that hangs up instead of answering does not speak it either.
+    Ok(asked.await.is_ok() && !answer.starts_with(b"HTTP/") && answer[3] == SETTINGS)
 }
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
