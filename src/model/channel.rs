@@ -19,7 +19,7 @@ pub struct Channel {
     pub project: ProjectName,
     /// Which channel.
     pub channel: ChannelName,
-    /// Rises with every change; equal sequence means equal bytes.
+    /// Rises with every change; equal sequence means equal signed payload.
     pub sequence: u64,
     /// When it was signed.
     pub issued: Timestamp,
