@@ -6,8 +6,8 @@
 //! | Docker Engine 29 and later | the same, on the API socket |
 //! | older Docker Engines | `POST /grpc` with `Upgrade: h2c`, HTTP/2 after the `101` answer |
 //!
-//! An old engine answers HTTP/2 with HTTP/1.1 text. A probe of a few bytes asks which it is: handing
-//! such an answer to the gRPC stack was seen to wait for ever, once in some hundred times.
+//! An old engine answers HTTP/2 with HTTP/1.1 text. A probe of a few bytes asks which it is, rather
+//! than letting the gRPC stack fail on that text: one build in some hundred hung while connecting so.
 
 use std::io;
 use std::pin::Pin;
