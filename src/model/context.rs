@@ -86,12 +86,6 @@ impl Tree {
     pub fn get(&self, path: &str) -> Option<&Entry> {
         self.0.get(&path.split('/').map(str::to_owned).collect::<Vec<_>>())
     }
-
-    /// Bytes in all files.
-    #[must_use]
-    pub fn size(&self) -> u64 {
-        self.0.values().map(|entry| if let Entry::File(file) = entry { file.size } else { 0 }).sum()
-    }
 }
 
 #[cfg(test)]

@@ -264,8 +264,8 @@ mod tests {
 
     use crate::model::image;
 
-    #[test]
-    fn an_image_comes_back_as_it_was_listed() {
+    /// A store that lists the sample image.
+    fn listed() -> (tempfile::TempDir, ContentStore, Image, Vec<u8>) {
         let folder = tempfile::tempdir().unwrap();
         let store = ContentStore::open(folder.path()).unwrap();
         let (image, config) = image::tests::sample();
@@ -273,6 +273,12 @@ mod tests {
             store.take(&mut &bytes[..]).unwrap();
         }
         store.list(&image, &image.config.digest).unwrap();
+        (folder, store, image, config)
+    }
+
+    #[test]
+    fn an_image_comes_back_as_it_was_listed() {
+        let (folder, store, image, config) = listed();
         store.list(&image, &image.config.digest).unwrap();
         assert_eq!(store.image(&image.tag, &image.platform).unwrap(), (image, config));
         let index = ImageIndex::from_file(folder.path().join("index.json")).unwrap();
@@ -281,13 +287,7 @@ mod tests {
 
     #[test]
     fn a_changed_blob_is_damage_and_a_lost_one_is_missing() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = ContentStore::open(folder.path()).unwrap();
-        let (image, config) = image::tests::sample();
-        for bytes in [&config[..], b"one", b"two"] {
-            store.take(&mut &bytes[..]).unwrap();
-        }
-        store.list(&image, &image.config.digest).unwrap();
+        let (_folder, store, image, config) = listed();
         let mut changed = config.clone();
         changed[0] ^= 1;
         fs::write(store.path(&image.config.digest), changed).unwrap();

@@ -114,15 +114,6 @@ impl fmt::Display for Store {
 /// A pointer is a thousand bytes; what is larger is none.
 const MAX_POINTER: usize = 1 << 20;
 
-/// Whether something was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
-    /// It is there now.
-    Now,
-    /// The same bytes were there before.
-    Before,
-}
-
 impl Store {
     /// A small object.
     pub fn get(&self, key: &Key, max: usize) -> Result<Vec<u8>, StoreError> {
@@ -136,32 +127,29 @@ impl Store {
 
     /// Puts an object that will never change. The same bytes are no conflict, so a publication
     /// that was killed can be run again.
-    pub fn put(&self, key: &Key, expected: &Blob, content: &mut dyn Read) -> Result<Written, StoreError> {
+    pub fn put(&self, key: &Key, expected: &Blob, content: &mut dyn Read) -> Result<(), StoreError> {
         let path = self.path(key);
         let mut put = || {
             if path.exists() {
-                return Ok(None);
+                return Ok(false);
             }
             let mut draft = Draft::beside(&path)?;
             if copy(content, draft.file())? != *expected {
                 return Err(io::Error::other("the file changed while it was copied"));
             }
             match draft.keep_new(&path, 0o644) {
-                Ok(()) => Ok(Some(Written::Now)),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+                Ok(()) => Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
                 Err(error) => Err(error),
             }
         };
-        match put().map_err(|error| self.error(key, error))? {
-            Some(written) => Ok(written),
-            None => self.compare(key, expected),
-        }
+        if put().map_err(|error| self.error(key, error))? { Ok(()) } else { self.compare(key, expected) }
     }
 
-    fn compare(&self, key: &Key, expected: &Blob) -> Result<Written, StoreError> {
+    fn compare(&self, key: &Key, expected: &Blob) -> Result<(), StoreError> {
         let found = copy(&mut self.open(key)?, &mut io::sink()).map_err(|error| self.error(key, error))?;
         if found == *expected {
-            Ok(Written::Before)
+            Ok(())
         } else {
             Err(StoreError::Conflict { store: self.clone(), key: key.clone() })
         }

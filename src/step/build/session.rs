@@ -40,6 +40,12 @@ const METHODS: [&str; 4] = [
     "/moby.buildkit.secrets.v1.Secrets/GetSecret",
 ];
 
+/// Headers of the `Control.Session` call.
+const UUID: &str = "x-docker-expose-session-uuid";
+const NAME: &str = "x-docker-expose-session-name";
+const SHARED_KEY: &str = "x-docker-expose-session-sharedkey";
+const METHOD: &str = "x-docker-expose-session-grpc-method";
+
 /// Buffer between the two HTTP/2 connections.
 const PIPE: usize = 1 << 20;
 
@@ -99,13 +105,13 @@ pub(super) async fn open(
     let id = identifier();
     let mut request = Request::new(ReceiverStream::new(frames));
     let headers = request.metadata_mut();
-    for (name, value) in [("uuid", id.as_str()), ("name", "imgforge"), ("sharedkey", key)] {
+    for (name, value) in [(UUID, id.as_str()), (NAME, "imgforge"), (SHARED_KEY, key)] {
         if let Ok(value) = value.parse() {
-            headers.insert(session_header(name), value);
+            headers.insert(name, value);
         }
     }
     for method in METHODS {
-        headers.append(session_header("grpc-method"), tonic::metadata::MetadataValue::from_static(method));
+        headers.append(METHOD, tonic::metadata::MetadataValue::from_static(method));
     }
     let answers = control.session(request).await.map_err(|status| BuildError::Unreachable {
         address: "its session service".to_owned(),
@@ -120,16 +126,6 @@ pub(super) async fn open(
         }
     });
     Ok(Session { id, _tasks: tasks })
-}
-
-fn session_header(name: &str) -> tonic::metadata::MetadataKey<tonic::metadata::Ascii> {
-    let header = match name {
-        "uuid" => "x-docker-expose-session-uuid",
-        "name" => "x-docker-expose-session-name",
-        "sharedkey" => "x-docker-expose-session-sharedkey",
-        _ => "x-docker-expose-session-grpc-method",
-    };
-    tonic::metadata::MetadataKey::from_static(header)
 }
 
 /// 128 random bits in hex.
