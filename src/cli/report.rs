@@ -153,8 +153,10 @@ impl<E: Into<Error>> From<E> for Failure {
             Error::Seal(SealError::Untrusted { claimed: Some(claimed), .. }) => {
                 failure.causes.push(format!("it says that key {claimed} sealed it"));
             }
+            Error::Build(BuildError::Refused { line: Some(line), .. }) => failure.causes.push(rendered(line)),
             Error::Build(BuildError::Step(step)) => {
                 failure.causes.insert(0, step.message);
+                failure.causes.extend(step.line.map(rendered));
                 failure.log = step.log;
             }
             Error::Bootstrap(BootstrapError::Failed { log, .. }) => failure.log = log,
@@ -162,6 +164,10 @@ impl<E: Into<Error>> From<E> for Failure {
         }
         failure
     }
+}
+
+fn rendered(line: u32) -> String {
+    format!("it is line {line} of the rendered Dockerfile")
 }
 
 fn judge(error: &Error) -> (Code, Option<String>) {

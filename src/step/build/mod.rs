@@ -2,10 +2,11 @@
 //!
 //! BuildKit needs one byte stream that speaks gRPC ([`transport`]); the session through which it
 //! reads our files and secrets ([`session`], [`files`]) runs inside that stream. [`solve`] asks for
-//! the image and listens. [`import`] takes what comes out into the content store. No `docker`
+//! the image through the [`gateway`] and listens. [`import`] takes what comes out into the content store. No `docker`
 //! command and no buildx is involved.
 
 mod files;
+mod gateway;
 mod import;
 mod session;
 mod solve;
@@ -65,6 +66,8 @@ pub enum BuildError {
         tag: String,
         /// Its answer.
         message: String,
+        /// The line of the rendered Dockerfile that it means, where it says which.
+        line: Option<u32>,
     },
     /// The result cannot be taken over.
     #[error("the image that was built cannot be taken into the content store")]

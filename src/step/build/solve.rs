@@ -6,11 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveRequest, StatusRequest};
+use futures_util::FutureExt as _;
+use futures_util::future::FusedFuture as _;
 use tokio::sync::Mutex;
+use tonic::Status;
+use tonic::transport::Channel;
 
+use super::gateway::{self, Gateway};
 use super::session::{self, Shared};
 use super::status::Board;
-use super::transport::{self, Builder, Control};
+use super::transport::{self, Builder, Line};
 use super::{BuildError, Built, Inputs, import};
 use crate::model::context::{Entry, File, Tree};
 use crate::model::plan::Plan;
@@ -27,6 +32,8 @@ pub struct Failure {
     pub message: String,
     /// Its last lines.
     pub log: Vec<String>,
+    /// Its line in the rendered Dockerfile, where the engine says which.
+    pub line: Option<u32>,
 }
 
 impl fmt::Display for Failure {
@@ -47,7 +54,7 @@ pub async fn build(
     hear: Hear<'_>,
 ) -> Result<Built, BuildError> {
     inputs.check(plan)?;
-    let mut control = transport::connect(builder).await?;
+    let mut line = transport::connect(builder).await?;
     let export = store.draft().map_err(import::ImportError::Content)?;
     let wants_tar = matches!(builder, Builder::BuildKit(_));
     let shared = Arc::new(Shared {
@@ -61,10 +68,10 @@ pub async fn build(
         }),
     });
     let key = format!("imgforge/{}", plan.tag);
-    let session = session::open(&mut control, shared, &key).await?;
+    let session = session::open(&mut line.control, shared, &key).await?;
     let name = import::build_name(&session.id);
-    let request = request(plan, &session.id, &name, builder);
-    let answer = solve(&mut control, request, hear, &plan.tag.to_string()).await?;
+    let exporting = request(&session.id, &name, builder);
+    let answer = solve(&line, exporting, options(plan), hear, &plan.tag.to_string()).await?;
     drop(session);
     hear(Event::Doing("taking the image into the content store"));
     match builder {
@@ -84,49 +91,85 @@ pub async fn build(
 }
 
 async fn solve(
-    control: &mut Control,
+    line: &Line,
     request: SolveRequest,
+    options: HashMap<String, String>,
     hear: Hear<'_>,
     tag: &str,
 ) -> Result<HashMap<String, String>, BuildError> {
-    let refused = |status: tonic::Status| BuildError::Refused {
-        tag: tag.to_owned(),
-        message: status.message().to_owned(),
-    };
     let mut board = Board::default();
-    let watch = StatusRequest { r#ref: request.r#ref.clone() };
-    let mut watcher = control.clone();
+    let (mut control, mut watcher) = (line.control.clone(), line.control.clone());
+    let build = request.r#ref.clone();
+    let mut refusal = None;
     let answer = {
-        let mut solving = std::pin::pin!(control.solve(request));
-        let mut watching = std::pin::pin!(async {
+        let watching = async {
+            let watch = StatusRequest { r#ref: build.clone() };
             if let Ok(messages) = watcher.status(watch).await {
                 let mut messages = messages.into_inner();
                 while let Ok(Some(message)) = messages.message().await {
                     board.hear(message, hear);
                 }
             }
-        });
-        tokio::select! {
-            biased;
-            answer = &mut solving => {
-                let _ = tokio::time::timeout(LAST_WORDS, watching).await;
-                answer
+        };
+        let mut watching = std::pin::pin!(watching.fuse());
+        let mut making = std::pin::pin!(make(&line.channel, &build, options).fuse());
+        let mut solving = std::pin::pin!(control.solve(request));
+        let answer = loop {
+            tokio::select! {
+                biased;
+                answer = &mut solving => break answer.map(|answer| answer.into_inner().exporter_response),
+                Err(status) = &mut making, if !making.is_terminated() => {
+                    // The solve was told to end; an engine that does not is left alone.
+                    let _ = tokio::time::timeout(LAST_WORDS, &mut solving).await;
+                    refusal = Some(status.clone());
+                    break Err(status);
+                }
+                () = &mut watching, if !watching.is_terminated() => {}
             }
-            () = &mut watching => solving.await,
+        };
+        if !watching.is_terminated() {
+            let _ = tokio::time::timeout(LAST_WORDS, watching).await;
         }
+        answer
     };
-    match answer {
-        Ok(answer) => Ok(answer.into_inner().exporter_response),
-        Err(status) => Err(board.failure().map_or_else(|| refused(status), BuildError::Step)),
+    answer.map_err(|status| {
+        // The frontend's own words: the solve only repeats them, on some engines without details.
+        let status = refusal.unwrap_or(status);
+        match board.failure() {
+            Some(failure) => BuildError::Step(Failure { line: gateway::line(&status), ..failure }),
+            None => BuildError::Refused {
+                tag: tag.to_owned(),
+                message: status.message().to_owned(),
+                line: gateway::line(&status),
+            },
+        }
+    })
+}
+
+/// What we do inside the solve.
+async fn make(channel: &Channel, build: &str, options: HashMap<String, String>) -> Result<(), Status> {
+    let mut gateway = Gateway::meet(channel, build).await?;
+    match gateway.dockerfile(options).await {
+        Ok(made) => gateway.give(made).await,
+        Err(status) => {
+            let _ = gateway.refuse(&status).await;
+            Err(status)
+        }
     }
 }
 
-fn request(plan: &Plan, session: &str, name: &str, builder: &Builder) -> SolveRequest {
-    let mut attributes = HashMap::from([
+/// What the Dockerfile frontend is asked for.
+fn options(plan: &Plan) -> HashMap<String, String> {
+    let mut options = HashMap::from([
         ("target".to_owned(), plan.tier.to_string()),
         ("platform".to_owned(), plan.platform.to_string()),
     ]);
-    attributes.extend(plan.args.iter().map(|(name, value)| (format!("build-arg:{name}"), value.clone())));
+    options.extend(plan.args.iter().map(|(name, value)| (format!("build-arg:{name}"), value.clone())));
+    options
+}
+
+/// The solve that exports what the gateway gives it.
+fn request(session: &str, name: &str, builder: &Builder) -> SolveRequest {
     let name = ("name".to_owned(), name.to_owned());
     let exporter = match builder {
         Builder::Engine(_) => Exporter { r#type: "moby".to_owned(), attrs: HashMap::from([name]) },
@@ -143,8 +186,6 @@ fn request(plan: &Plan, session: &str, name: &str, builder: &Builder) -> SolveRe
     SolveRequest {
         r#ref: session::identifier(),
         session: session.to_owned(),
-        frontend: "dockerfile.v0".to_owned(),
-        frontend_attrs: attributes,
         // BuildKit before 0.13 knows only the older fields and ignores the newer one.
         exporter_deprecated: exporter.r#type.clone(),
         exporter_attrs_deprecated: exporter.attrs.clone(),

@@ -76,7 +76,7 @@ impl Board {
         let (digest, message) = self.failed?;
         let mut log: Vec<String> = self.logs.remove(&digest).unwrap_or_default().into();
         log.extend(self.partial.remove(&digest));
-        Some(Failure { step: self.names.remove(&digest).unwrap_or_default(), message, log })
+        Some(Failure { step: self.names.remove(&digest).unwrap_or_default(), message, log, line: None })
     }
 }
 

@@ -36,8 +36,16 @@ pub enum Builder {
 /// BuildKit's control service.
 pub(super) type Control = ControlClient<Channel>;
 
+/// A connection that answered.
+pub(super) struct Line {
+    /// The control service.
+    pub(super) control: Control,
+    /// The same connection, for other services.
+    pub(super) channel: Channel,
+}
+
 /// Status messages of large builds exceed tonic's 4 MiB.
-const MAX_MESSAGE: usize = 64 << 20;
+pub(super) const MAX_MESSAGE: usize = 64 << 20;
 
 /// HTTP/2's 64 KiB windows would make the context transfer wait for the round trip.
 const STREAM_WINDOW: u32 = 8 << 20;
@@ -56,7 +64,7 @@ enum Opening {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Connects, in the newest way that the other side understands.
-pub(super) async fn connect(builder: &Builder) -> Result<Control, BuildError> {
+pub(super) async fn connect(builder: &Builder) -> Result<Line, BuildError> {
     let (Builder::BuildKit(address) | Builder::Engine(address)) = builder;
     let attempt = async {
         let opening = match builder {
@@ -89,7 +97,7 @@ async fn speaks_http2(address: &Address) -> io::Result<bool> {
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-async fn try_connect(address: Address, opening: Opening) -> Result<Control, AnyError> {
+async fn try_connect(address: Address, opening: Opening) -> Result<Line, AnyError> {
     let channel = Endpoint::from_static("http://buildkit")
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -98,12 +106,12 @@ async fn try_connect(address: Address, opening: Opening) -> Result<Control, AnyE
             async move { open(&address, opening).await.map(TokioIo::new) }
         }))
         .await?;
-    let mut control = ControlClient::new(channel)
+    let mut control = ControlClient::new(channel.clone())
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
     // A call that every BuildKit has: only its answer proves that gRPC is spoken.
     control.list_workers(ListWorkersRequest::default()).await?;
-    Ok(control)
+    Ok(Line { control, channel })
 }
 
 async fn open(address: &Address, opening: Opening) -> io::Result<Stream> {
