@@ -37,6 +37,7 @@ Exit codes are documented in docs/exit-codes.md.";
 #[derive(Subcommand)]
 enum Command {
     Recipe(cli::recipe::Args),
+    Plan(cli::plan::Args),
     Build(cli::build::Args),
     Export(cli::export::Args),
     Keys(cli::keys::Args),
@@ -79,6 +80,7 @@ async fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
     let context = Context::new(screen)?;
     match command {
         Command::Recipe(args) => args.run(&context),
+        Command::Plan(args) => args.run(&context),
         Command::Build(args) => args.run(&context).await,
         Command::Export(args) => args.run(&context),
         Command::Keys(args) => args.run(&context),

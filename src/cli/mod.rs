@@ -10,6 +10,7 @@ pub(crate) mod export;
 pub(crate) mod fetch;
 pub(crate) mod keys;
 pub(crate) mod password;
+pub(crate) mod plan;
 pub(crate) mod recipe;
 pub(crate) mod release;
 pub(crate) mod report;

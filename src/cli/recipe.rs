@@ -3,7 +3,8 @@
 use imgforge::flow::build::plan;
 use imgforge::model::name::TierName;
 use imgforge::model::plan::Ask;
-use imgforge::step::read;
+use imgforge::model::recipe::schema::{self, Subject};
+use imgforge::step::read::{self, ReadError, Recipes};
 use serde_json::json;
 
 use super::Context;
@@ -11,7 +12,7 @@ use super::report::Failure;
 use super::words::Words;
 use super::workshop::{PlanArgs, RecipeArgs};
 
-/// List, check and render recipes
+/// List, check, resolve and render recipes
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -26,6 +27,13 @@ enum Command {
     List,
     /// Check every recipe, without building
     Check,
+    /// Print a resolved recipe: every value, and the file and line that it comes from
+    Show {
+        /// Which image
+        tier: TierName,
+        #[command(flatten)]
+        plan: PlanArgs,
+    },
     /// Print the Dockerfile that a tier is built with
     Render {
         /// Which image
@@ -33,38 +41,92 @@ enum Command {
         #[command(flatten)]
         plan: PlanArgs,
     },
+    /// Print the JSON Schema of recipes, for editors
+    Schema {
+        /// Of which file
+        #[arg(value_enum, default_value_t = File::Recipe)]
+        file: File,
+    },
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum File {
+    /// `<tier>.toml`
+    Recipe,
+    /// `project.toml`
+    Project,
 }
 
 impl Args {
     pub(crate) fn run(self, context: &Context<'_>) -> Result<(), Failure> {
+        if let Command::Schema { file } = self.command {
+            let subject = match file {
+                File::Recipe => Subject::Recipe,
+                File::Project => Subject::Project,
+            };
+            context.screen.text(&format!("{:#}\n", schema::of(subject)));
+            return Ok(());
+        }
         let folder = self.recipes.folder()?;
         let recipes = read::recipes(&folder)?;
         match self.command {
-            Command::List => {
-                let mut words = Words::default();
-                let mut tiers = Vec::new();
-                for (tier, recipe) in recipes.tiers() {
-                    words.row(tier.as_str(), recipe.description.as_deref().unwrap_or_default());
-                    let (description, extends) = (&recipe.description, &recipe.extends);
-                    tiers.push(json!({"tier": tier, "description": description, "extends": extends}));
-                }
-                let object = json!({"project": recipes.project().name, "tiers": tiers});
-                context.screen.result(words.text(), &object);
-            }
-            Command::Check => {
-                let mut words = Words::default();
-                for (tier, _) in recipes.tiers() {
-                    recipes.plan(tier, &Ask::default())?;
-                    words.row(tier.as_str(), "ok");
-                }
-                let tiers: Vec<_> = recipes.tiers().map(|(tier, _)| tier).collect();
-                context.screen.result(words.text(), &json!({"folder": folder, "checked": tiers}));
-            }
+            Command::List => list(&recipes, context)?,
+            Command::Check => check(&recipes, context)?,
+            Command::Show { tier, plan } => show(&recipes, &tier, &plan.ask(), context)?,
             Command::Render { tier, plan: args } => {
                 let workshop = self.recipes.workshop(context)?;
                 context.screen.text(&plan(&workshop, &tier, &args.ask())?.dockerfile);
             }
+            Command::Schema { .. } => {}
         }
         Ok(())
     }
+}
+
+fn list(recipes: &Recipes, context: &Context<'_>) -> Result<(), Failure> {
+    let mut words = Words::default();
+    let mut tiers = Vec::new();
+    let files = recipes.files();
+    for tier in recipes.tiers() {
+        let description: Option<String> = files.own(tier, "description");
+        words.row(tier.as_str(), description.as_deref().unwrap_or_default());
+        let extends: Option<TierName> = files.own(tier, "extends");
+        let union: Option<Vec<TierName>> = files.own(tier, "union");
+        tiers.push(json!({"tier": tier, "description": description, "extends": extends, "union": union}));
+    }
+    let object = json!({"project": recipes.project()?.name, "tiers": tiers});
+    context.screen.result(words.text(), &object);
+    Ok(())
+}
+
+fn check(recipes: &Recipes, context: &Context<'_>) -> Result<(), Failure> {
+    let mut words = Words::default();
+    let mut findings = Vec::new();
+    for tier in recipes.tiers() {
+        match recipes.plan(tier, &Ask::default()) {
+            Ok(_) => {
+                words.row(tier.as_str(), "ok");
+            }
+            Err(ReadError::Recipe(found)) => findings.extend(found.iter().cloned()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    imgforge::model::recipe::parse::Findings::none(findings)?;
+    let tiers: Vec<_> = recipes.tiers().collect();
+    context.screen.result(words.text(), &json!({"checked": tiers}));
+    Ok(())
+}
+
+fn show(recipes: &Recipes, tier: &TierName, ask: &Ask, context: &Context<'_>) -> Result<(), Failure> {
+    let family = recipes.family(tier, ask)?;
+    let values = family.tree().leaves();
+    let width = values.iter().map(|leaf| leaf.line().chars().count()).filter(|width| *width <= 72).max();
+    let lines: Vec<String> = values
+        .iter()
+        .map(|leaf| format!("{:<width$}  # {}", leaf.line(), leaf.origin(), width = width.unwrap_or(0)))
+        .collect();
+    context
+        .screen
+        .result(&lines.join("\n"), &json!({"tier": tier, "values": values, "recipe": family.settings()}));
+    Ok(())
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use imgforge::flow::Error;
 use imgforge::model::channel::ChannelError;
 use imgforge::model::key::KeyError;
+use imgforge::model::recipe::parse::Finding;
 use imgforge::model::seal::SealError;
 use imgforge::step::bootstrap::BootstrapError;
 use imgforge::step::build::BuildError;
@@ -49,6 +50,8 @@ pub(crate) struct Failure {
     code: Code,
     message: String,
     causes: Vec<String>,
+    /// What is wrong in recipes.
+    findings: Vec<Finding>,
     /// Lines of a log, shown between the message and the hint.
     log: Vec<String>,
     hint: Option<String>,
@@ -56,7 +59,14 @@ pub(crate) struct Failure {
 
 impl Failure {
     fn new(code: Code, message: impl fmt::Display) -> Self {
-        Self { code, message: message.to_string(), causes: Vec::new(), log: Vec::new(), hint: None }
+        Self {
+            code,
+            message: message.to_string(),
+            causes: Vec::new(),
+            findings: Vec::new(),
+            log: Vec::new(),
+            hint: None,
+        }
     }
 
     fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -103,7 +113,7 @@ impl Failure {
     pub(crate) fn object(&self) -> serde_json::Value {
         serde_json::json!({"error": {
             "code": self.code(), "message": self.message, "causes": self.causes,
-            "log": self.log, "hint": self.hint,
+            "findings": self.findings, "log": self.log, "hint": self.hint,
         }})
     }
 }
@@ -124,6 +134,14 @@ impl fmt::Display for Failure {
         for cause in &self.causes {
             writeln!(f, "  cause: {}", harmless(cause))?;
         }
+        for finding in &self.findings {
+            if self.findings.len() > 1 {
+                writeln!(f, "  {}", harmless(&finding.to_string()))?;
+            }
+            if let Some(fix) = &finding.fix {
+                writeln!(f, "    fix: {}", harmless(fix))?;
+            }
+        }
         for line in &self.log {
             writeln!(f, "  | {}", harmless(line))?;
         }
@@ -139,6 +157,14 @@ impl<E: Into<Error>> From<E> for Failure {
         let error = error.into();
         let (code, hint) = judge(&error);
         let mut failure = Self::new(code, &error);
+        if let Error::Recipe(findings) | Error::Read(ReadError::Recipe(findings)) = &error {
+            failure.findings = findings.iter().cloned().collect();
+            if let [_, _, ..] = failure.findings[..] {
+                failure.message = format!("{} things are wrong in the recipes", failure.findings.len());
+            } else if let Some(finding) = failure.findings.first() {
+                failure.message = finding.to_string();
+            }
+        }
         failure.hint = hint;
         let mut cause = error.source();
         while let Some(next) = cause {
@@ -172,7 +198,7 @@ fn rendered(line: u32) -> String {
 
 fn judge(error: &Error) -> (Code, Option<String>) {
     let (code, hint) = match error {
-        Error::Recipe(_) | Error::Read(ReadError::Recipe(_)) => {
+        Error::Recipe(_) | Error::Finding(_) | Error::Read(ReadError::Recipe(_)) => {
             (Code::Usage, "change the file, then run `imgforge recipe check`")
         }
         Error::Read(ReadError::NoFolder(_)) => (Code::Usage, "name the folder with `--recipes DIR`"),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use imgforge::flow::build::{Tools, Workshop};
 use imgforge::model::dockerfile::CA_SECRET;
-use imgforge::model::name::{StageName, VariableName, Version};
+use imgforge::model::name::{Platform, StageName, VariableName, Version};
 use imgforge::model::plan::Ask;
 use imgforge::step::bootstrap::Reuse;
 
@@ -26,6 +26,12 @@ pub(crate) struct PlanArgs {
     /// Version of the image [default: the project's]
     #[arg(long, value_name = "V")]
     pub(crate) version: Option<Version>,
+    /// Platform of the image [default: the first of the project's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<Platform>,
+    /// Lay the values of one of the project's environments over the recipe
+    #[arg(long, value_name = "NAME")]
+    pub(crate) environment: Option<StageName>,
     /// Replace the default of a build argument
     #[arg(long = "build-arg", value_name = "NAME=VALUE", value_parser = pair::<VariableName>)]
     pub(crate) args: Vec<(VariableName, String)>,
@@ -94,7 +100,12 @@ impl BuildArgs {
 impl PlanArgs {
     /// What is asked for beside the recipe.
     pub(crate) fn ask(&self) -> Ask {
-        Ask { version: self.version.clone(), args: self.args.iter().cloned().collect() }
+        Ask {
+            version: self.version.clone(),
+            platform: self.platform.clone(),
+            environment: self.environment.clone(),
+            args: self.args.iter().cloned().collect(),
+        }
     }
 }
 

@@ -19,7 +19,9 @@ use crate::step;
 #[expect(missing_docs, reason = "each variant is the error of the step that it names")]
 pub enum Error {
     #[error(transparent)]
-    Recipe(#[from] recipe::parse::Finding),
+    Finding(#[from] recipe::parse::Finding),
+    #[error(transparent)]
+    Recipe(#[from] recipe::parse::Findings),
     #[error(transparent)]
     Read(#[from] step::read::ReadError),
     #[error(transparent)]

@@ -65,7 +65,7 @@ pub async fn release(
     key: &SigningKey,
     hear: Hear<'_>,
 ) -> Result<Published, Error> {
-    let project = read::recipes(&workshop.recipes)?.project().name.clone();
+    let project = read::recipes(&workshop.recipes)?.project()?.name;
     let keys = TrustedKeys::from(key.public().clone());
     let store = ContentStore::open(&workshop.content)?;
     let memory = remember::open(&ask.state, &project, &keys, &ask.channel)?;
@@ -73,7 +73,7 @@ pub async fn release(
 
     let mut archives = Vec::new();
     for tier in &ask.tiers {
-        let wanted = Ask { version: Some(ask.version.clone()), args: ask.args.clone() };
+        let wanted = Ask { version: Some(ask.version.clone()), args: ask.args.clone(), ..Ask::default() };
         let image = build(workshop, tools, tier, &wanted, hear).await?;
         archives.push(pack(image, tier, &ask.version, &store, &ask.folder, ask.threads, hear)?.archive);
     }

@@ -24,7 +24,7 @@ pub fn sign(
     now: Timestamp,
     hear: Hear<'_>,
 ) -> Result<Verified<Release>, Error> {
-    let project = read::recipes(&workshop.recipes)?.project().name.clone();
+    let project = read::recipes(&workshop.recipes)?.project()?.name;
     let store = ContentStore::open(&workshop.content)?;
     let mut archives = Vec::new();
     let mut together: Option<(&Path, PathBuf, Version)> = None;

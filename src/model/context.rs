@@ -8,6 +8,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use super::digest::Digest;
 
 /// Where the bytes of a file are.
@@ -20,9 +22,10 @@ pub enum Source {
 }
 
 /// A regular file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct File {
     /// Where the bytes are.
+    #[serde(skip)]
     pub source: Source,
     /// Length in bytes.
     pub size: u64,

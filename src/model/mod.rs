@@ -19,6 +19,7 @@ pub mod name;
 pub mod plan;
 pub mod recipe;
 pub mod release;
+pub mod run;
 pub mod seal;
 pub mod seen;
 pub mod sums;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Why a text cannot be the name it should be.
@@ -15,6 +16,8 @@ pub struct BadName {
 }
 
 const WORD_RULE: &str = "use 1 to 63 lower-case letters, digits and `-`, beginning with a letter";
+
+const WORD_PATTERN: &str = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$";
 
 /// The grammar that project, tier, channel, stage and service names share: it is safe as a file
 /// name, a Docker repository component and a Dockerfile stage.
@@ -38,8 +41,56 @@ fn is_debian(text: &str) -> bool {
     text.len() <= 100 && text.starts_with(first) && text.bytes().all(plain)
 }
 
+/// All that Linux 6 knows, so that a typing error is an error.
+fn is_capability(text: &str) -> bool {
+    const KNOWN: [&str; 41] = [
+        "AUDIT_CONTROL",
+        "AUDIT_READ",
+        "AUDIT_WRITE",
+        "BLOCK_SUSPEND",
+        "BPF",
+        "CHECKPOINT_RESTORE",
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "DAC_READ_SEARCH",
+        "FOWNER",
+        "FSETID",
+        "IPC_LOCK",
+        "IPC_OWNER",
+        "KILL",
+        "LEASE",
+        "LINUX_IMMUTABLE",
+        "MAC_ADMIN",
+        "MAC_OVERRIDE",
+        "MKNOD",
+        "NET_ADMIN",
+        "NET_BIND_SERVICE",
+        "NET_BROADCAST",
+        "NET_RAW",
+        "PERFMON",
+        "SETFCAP",
+        "SETGID",
+        "SETPCAP",
+        "SETUID",
+        "SYSLOG",
+        "SYS_ADMIN",
+        "SYS_BOOT",
+        "SYS_CHROOT",
+        "SYS_MODULE",
+        "SYS_NICE",
+        "SYS_PACCT",
+        "SYS_PTRACE",
+        "SYS_RAWIO",
+        "SYS_RESOURCE",
+        "SYS_TIME",
+        "SYS_TTY_CONFIG",
+        "WAKE_ALARM",
+    ];
+    KNOWN.contains(&text)
+}
+
 macro_rules! name {
-    ($type:ident, $kind:literal, $check:expr, $rule:expr, $doc:literal) => {
+    ($type:ident, $kind:literal, $check:expr, $pattern:expr, $rule:expr, $doc:literal) => {
         #[doc = $doc]
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $type(String);
@@ -64,6 +115,16 @@ macro_rules! name {
             }
         }
         text_form!($type);
+
+        impl JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({"type": "string", "pattern": $pattern, "description": $rule})
+            }
+        }
     };
 }
 
@@ -93,21 +154,23 @@ macro_rules! display_text {
     )*};
 }
 
-name!(ProjectName, "project name", is_word, WORD_RULE, "Whose images they are.");
-name!(TierName, "tier name", is_word, WORD_RULE, "Which image of a project.");
+name!(ProjectName, "project name", is_word, WORD_PATTERN, WORD_RULE, "Whose images they are.");
+name!(TierName, "tier name", is_word, WORD_PATTERN, WORD_RULE, "Which image of a project.");
 name!(
     ChannelName,
     "channel name",
     is_word,
+    WORD_PATTERN,
     WORD_RULE,
     "A signed pointer to the current release, such as `stable`."
 );
-name!(StageName, "stage name", is_word, WORD_RULE, "A stage inside a tier's recipe.");
-name!(ServiceName, "service name", is_word, WORD_RULE, "A process that a tier runs.");
+name!(StageName, "stage name", is_word, WORD_PATTERN, WORD_RULE, "A stage inside a tier's recipe.");
+name!(ServiceName, "service name", is_word, WORD_PATTERN, WORD_RULE, "A process that a tier runs.");
 name!(
     VariableName,
     "environment variable name",
     is_variable,
+    "^[A-Z_][A-Z0-9_]*$",
     "use upper-case letters, digits and `_`, beginning with a letter",
     "A variable of the environment contract or a build argument."
 );
@@ -115,10 +178,28 @@ name!(
     DebianName,
     "Debian name",
     is_debian,
+    "^[a-z0-9][a-z0-9+.-]*$",
     "use lower-case letters, digits, `+`, `-` and `.`, beginning with a letter or digit",
     "A Debian package or suite. It can never be taken for an option."
 );
-display_text!(DebianName, ProjectName, TierName, ChannelName, StageName, ServiceName, VariableName);
+name!(
+    Capability,
+    "Linux capability",
+    is_capability,
+    "^[A-Z][A-Z0-9_]*$",
+    "use its name without `CAP_`, such as `NET_ADMIN`",
+    "Something that only root may do, and that a container can be allowed one by one."
+);
+display_text!(
+    Capability,
+    DebianName,
+    ProjectName,
+    TierName,
+    ChannelName,
+    StageName,
+    ServiceName,
+    VariableName
+);
 
 /// A release version: semantic versioning without build metadata, because `+` cannot be a Docker
 /// tag, and ordered, because floors and rollback protection compare versions.
@@ -145,6 +226,16 @@ impl fmt::Display for Version {
     }
 }
 text_form!(Version);
+
+impl JsonSchema for Version {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Version".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "examples": ["1.4.0", "1.4.0-rc.1"]})
+    }
+}
 
 /// Operating system and architecture, as OCI writes them: `linux/amd64`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -178,6 +269,16 @@ impl fmt::Display for Platform {
     }
 }
 text_form!(Platform);
+
+impl JsonSchema for Platform {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Platform".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"enum": ["linux/amd64", "linux/arm64"]})
+    }
+}
 
 /// The name under which an engine knows an image: `<project>/<tier>:<version>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

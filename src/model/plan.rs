@@ -6,11 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
+
 use super::context::File;
-use super::name::{ImageTag, Platform, StageName, TierName, VariableName, Version};
-use super::recipe::family::Family;
-use super::recipe::parse::Finding;
-use super::recipe::{Base, Debian, Recipe, Step, check};
+use super::name::{ImageTag, Platform, ServiceName, StageName, TierName, VariableName, Version};
+use super::recipe::family::{Family, Part};
+use super::recipe::parse::{Finding, Findings, nearest};
+use super::recipe::tree::Node;
+use super::recipe::{Base, Debian, Project, Recipe, Step, check};
 use super::time::Timestamp;
 use super::{dockerfile, entrypoint};
 
@@ -22,12 +25,16 @@ pub const OWN_FOLDER: &str = ".imgforge";
 pub struct Ask {
     /// The version to build; absent: the project's.
     pub version: Option<Version>,
+    /// The platform to build for; absent: the project's first.
+    pub platform: Option<Platform>,
+    /// The environment whose values are laid over the recipes.
+    pub environment: Option<StageName>,
     /// Build arguments that replace defaults.
     pub args: BTreeMap<VariableName, String>,
 }
 
 /// One image, ready to be built.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Plan {
     /// The name of the image.
     pub tag: ImageTag,
@@ -39,6 +46,11 @@ pub struct Plan {
     pub platform: Platform,
     /// The latest time that anything in the image carries.
     pub epoch: Timestamp,
+    /// The resolved recipe.
+    pub settings: Recipe,
+    /// The resolved recipe with the place of every value, for findings.
+    #[serde(skip)]
+    pub tree: Node,
     /// The multi-stage Dockerfile, whose target is the tier's name.
     pub dockerfile: String,
     /// Build arguments.
@@ -47,88 +59,153 @@ pub struct Plan {
     pub secrets: BTreeSet<StageName>,
     /// Root filesystems to make, by their path in the context.
     pub rootfs: BTreeMap<String, Debian>,
-    /// Folders to send, by the tier that reads them; the path in the context is the tier's name.
-    pub contexts: BTreeMap<TierName, String>,
+    /// Folders to send, beside the recipes, and their path in the context. The path comes from the
+    /// folder and not from the tier, so that tiers which share a folder share its files.
+    pub contexts: BTreeMap<String, String>,
     /// Files that imgforge writes, by their path in the context.
     pub generated: BTreeMap<String, File>,
+    /// Empty directories, by their path in the context.
+    pub directories: BTreeSet<String>,
     /// Lock files that package steps demand, by their path in the context.
     pub locks: BTreeSet<String>,
 }
 
 impl Plan {
-    /// Decides everything.
-    pub fn resolve(family: &Family, ask: &Ask) -> Result<Self, Finding> {
+    /// Decides everything. `own` is the text of the Dockerfile that the family starts from, where it
+    /// does.
+    pub fn resolve(family: &Family, own: Option<&str>, ask: &Ask) -> Result<Self, Findings> {
+        check::family(family)?;
         let project = family.project();
+        let settings = family.settings().clone();
         let tier = family.tier().clone();
         let version = ask.version.clone().unwrap_or_else(|| project.version.clone());
-        let settings = family.settings();
-        check::project(project).map_err(|reason| Finding::file("project.toml", reason))?;
         let mut plan = Self {
             tag: ImageTag::new(&project.name, &tier, &version),
             version: version.clone(),
-            platform: project.platform.clone(),
+            platform: platform(project, ask)?,
             epoch: Timestamp::UNIX_EPOCH,
+            tree: family.tree().clone(),
             dockerfile: String::new(),
-            args: args(&tier, &settings, ask)?,
+            args: args(family, ask)?,
             secrets: BTreeSet::new(),
             rootfs: BTreeMap::new(),
             contexts: BTreeMap::new(),
             generated: BTreeMap::new(),
+            directories: BTreeSet::new(),
             locks: BTreeSet::new(),
+            settings,
             tier,
         };
-        let mut above = BTreeSet::new();
-        for (tier, recipe) in family.generations() {
-            plan.add(tier, recipe, &above)?;
-            above.insert(tier);
+        plan.place_contexts(family)?;
+        for generation in family.generations() {
+            if let Some(Base::Debian(debian)) = &generation.recipe.base {
+                plan.rootfs.insert(rootfs_path(&generation.tier), debian.clone());
+            }
+            generation.parts.iter().for_each(|part| plan.add(part));
+        }
+        if let (Some(Base::Dockerfile(dockerfile)), Some(text)) = (&family.generations()[0].recipe.base, own)
+        {
+            dockerfile::own::check(dockerfile, text, family)?;
         }
         plan.generated.insert(version_path(), File::generated(format!("{version}\n").into_bytes(), false));
-        if let Some(script) = entrypoint::render(&plan.tier, &settings) {
+        if let Some(script) = entrypoint::render(&plan.tier, &plan.settings) {
             plan.generated.insert(entrypoint_path(), File::generated(script.into_bytes(), true));
         }
-        plan.dockerfile = dockerfile::render(family, &settings, &plan);
+        for (name, volume) in &plan.settings.volumes {
+            let directory = volume.path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+            plan.directories.insert(format!("{}/{directory}", volumes_path(name)));
+        }
+        plan.dockerfile = dockerfile::render(family, &plan, own);
         Ok(plan)
     }
 
-    /// Collects what one generation reads, and refuses what cannot work.
-    fn add(&mut self, tier: &TierName, recipe: &Recipe, above: &BTreeSet<&TierName>) -> Result<(), Finding> {
-        let finding = |reason: String| Finding::file(&format!("{tier}.toml"), reason);
-        check::recipe(recipe).map_err(finding)?;
-        if let Some(Base::Debian(debian)) = &recipe.base {
-            self.rootfs.insert(rootfs_path(tier), debian.clone());
+    /// Where a file of a context folder is in the build's context.
+    #[must_use]
+    pub fn in_context(&self, folder: &str, path: &str) -> String {
+        let path = path.trim_start_matches('/');
+        match self.contexts.get(folder).map(String::as_str) {
+            Some("") | None => path.to_owned(),
+            Some(at) => format!("{at}/{path}"),
         }
-        if let Some(folder) = &recipe.context {
-            self.contexts.insert(tier.clone(), folder.clone());
+    }
+
+    /// Gives each context folder its path. A Dockerfile of the project's own finds its context at the
+    /// root, where it expects it.
+    fn place_contexts(&mut self, family: &Family) -> Result<(), Finding> {
+        let root = &family.generations()[0].recipe;
+        let own = matches!(root.base, Some(Base::Dockerfile(_)));
+        if own {
+            self.contexts.extend(root.context.clone().map(|folder| (folder, String::new())));
         }
-        for (name, stage) in &recipe.stages {
-            if !above.contains(&stage.from) {
+        for part in family.generations().iter().flat_map(|generation| &generation.parts) {
+            let Some(folder) =
+                part.recipe.context.as_ref().filter(|folder| !self.contexts.contains_key(*folder))
+            else {
+                continue;
+            };
+            let path = if own { format!("{OWN_FOLDER}/{}", slug(folder)) } else { slug(folder) };
+            if let Some((other, _)) = self.contexts.iter().find(|(_, taken)| **taken == path) {
                 let reason =
-                    format!("stage `{name}` starts from `{}`, which `{tier}` does not extend", stage.from);
-                return Err(finding(reason));
+                    format!("the folders `{folder}` and `{other}` cannot both be `{path}` in the build");
+                return Err(Finding::at(&part.own.place_of(["context"]), reason).fix("rename one of them"));
             }
-        }
-        for step in recipe.stages.values().flat_map(|stage| &stage.steps).chain(&recipe.steps) {
-            match step {
-                Step::Npm(npm) => {
-                    let lock = npm.lock.trim_start_matches("./");
-                    self.locks.insert(format!("{tier}/{lock}"));
-                }
-                Step::Run(run) => self.secrets.extend(run.secrets.iter().cloned()),
-                Step::Copy(_) | Step::Apt(_) => {}
-            }
+            self.contexts.insert(folder.clone(), path);
         }
         Ok(())
     }
+
+    /// Collects what one file reads.
+    fn add(&mut self, part: &Part) {
+        let folder = part.recipe.context.clone().unwrap_or_default();
+        let stages = part.recipe.stages.values().flat_map(|stage| &stage.steps);
+        for step in stages.chain(&part.recipe.steps) {
+            if let Some(lock) = step.lock() {
+                self.locks.insert(self.in_context(&folder, lock));
+            }
+            if let Step::Run(run) = step {
+                self.secrets.extend(run.secrets.iter().cloned());
+            }
+        }
+    }
 }
 
-fn args(tier: &TierName, settings: &Recipe, ask: &Ask) -> Result<BTreeMap<VariableName, String>, Finding> {
+/// The path of a context folder in the build: readable, and the same for every tier.
+fn slug(folder: &str) -> String {
+    let parts = folder.split('/').filter(|part| !part.is_empty() && *part != ".");
+    let words: Vec<&str> = parts.map(|part| if part == ".." { "up" } else { part }).collect();
+    if words.is_empty() { "context".to_owned() } else { words.join("-") }
+}
+
+fn platform(project: &Project, ask: &Ask) -> Result<Platform, Finding> {
+    let known =
+        || project.platforms.iter().map(|platform| format!("`{platform}`")).collect::<Vec<_>>().join(", ");
+    match (&ask.platform, project.platforms.first()) {
+        (Some(asked), _) if project.platforms.contains(asked) => Ok(asked.clone()),
+        (Some(asked), _) => {
+            let reason = format!("the project is not built for `{asked}`");
+            Err(Finding::file("project.toml", reason).fix(format!("`platforms` has {}", known())))
+        }
+        (None, Some(first)) => Ok(first.clone()),
+        (None, None) => Err(Finding::file("project.toml", "`platforms` is empty")
+            .fix("write `platforms = [\"linux/amd64\"]`")),
+    }
+}
+
+fn args(family: &Family, ask: &Ask) -> Result<BTreeMap<VariableName, String>, Finding> {
+    let settings = family.settings();
     let mut args = settings.args.clone();
     for (name, value) in &ask.args {
         let Some(slot) = args.get_mut(name) else {
-            let known = settings.args.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-            let known = if known.is_empty() { "none".to_owned() } else { known };
-            let reason = format!("build argument `{name}` is not declared under `[args]`; declared: {known}");
-            return Err(Finding::file(&format!("{tier}.toml"), reason));
+            let known: Vec<&str> = settings.args.keys().map(VariableName::as_str).collect();
+            let finding = Finding::at(
+                &family.tree().place_of(["args"]),
+                format!("build argument `{name}` is not declared under `[args]`"),
+            );
+            return Err(match nearest(name.as_str(), &known) {
+                Some(meant) => finding.fix(format!("write `{meant}`")),
+                None if known.is_empty() => finding.fix("this tier declares none"),
+                None => finding.fix(format!("this tier declares `{}`", known.join("`, `"))),
+            });
         };
         slot.clone_from(value);
     }
@@ -151,4 +228,10 @@ pub fn entrypoint_path() -> String {
 #[must_use]
 pub fn version_path() -> String {
     format!("{OWN_FOLDER}/VERSION")
+}
+
+/// Where the context holds the empty directory that a volume begins as.
+#[must_use]
+pub fn volumes_path(name: &ServiceName) -> String {
+    format!("{OWN_FOLDER}/volumes/{name}")
 }

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use crate::model::context::{Entry, File, Source, Tree};
 use crate::model::digest::Hasher;
 use crate::model::ignore::{BadRule, Ignore};
-use crate::model::name::TierName;
 use crate::model::plan::Plan;
 
 /// Why the context cannot be collected.
@@ -22,11 +21,11 @@ pub enum GatherError {
     #[error("`{}`", .0.display())]
     Ignore(PathBuf, #[source] BadRule),
     /// A package step without its lock.
-    #[error("the lock file `{lock}` is not in the context of tier `{tier}`")]
+    #[error("the lock file `{lock}`, which tier `{tier}` needs, is not in its context")]
     NoLock {
         /// Which tier.
         tier: String,
-        /// Path in its context.
+        /// Path in the build's context.
         lock: String,
     },
     /// A name that is no text.
@@ -40,12 +39,14 @@ pub enum GatherError {
 /// Collects contexts below `recipes`, root filesystems and generated files.
 pub fn context(plan: &Plan, recipes: &Path, rootfs: &BTreeMap<String, PathBuf>) -> Result<Tree, GatherError> {
     let mut tree = Tree::default();
-    for (tier, folder) in &plan.contexts {
-        walk(&mut tree, tier, &recipes.join(folder))?;
+    for (folder, at) in &plan.contexts {
+        walk(&mut tree, at, &recipes.join(folder))?;
     }
     if let Some(path) = plan.locks.iter().find(|path| !matches!(tree.get(path), Some(Entry::File(_)))) {
-        let (tier, lock) = path.split_once('/').unwrap_or_default();
-        return Err(GatherError::NoLock { tier: tier.to_owned(), lock: lock.to_owned() });
+        return Err(GatherError::NoLock { tier: plan.tier.to_string(), lock: path.clone() });
+    }
+    for path in &plan.directories {
+        tree.insert(path, Entry::Directory);
     }
     for (path, file) in &plan.generated {
         tree.insert(path, Entry::File(file.clone()));
@@ -56,7 +57,7 @@ pub fn context(plan: &Plan, recipes: &Path, rootfs: &BTreeMap<String, PathBuf>) 
     Ok(tree)
 }
 
-fn walk(tree: &mut Tree, tier: &TierName, root: &Path) -> Result<(), GatherError> {
+fn walk(tree: &mut Tree, at: &str, root: &Path) -> Result<(), GatherError> {
     let ignore = ignore(root)?;
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
@@ -86,7 +87,7 @@ fn walk(tree: &mut Tree, tier: &TierName, root: &Path) -> Result<(), GatherError
             } else {
                 return Err(GatherError::Kind(entry.path()));
             };
-            tree.insert(&format!("{tier}/{name}"), found);
+            tree.insert(&format!("{at}/{name}"), found);
         }
     }
     Ok(())
@@ -134,7 +135,7 @@ mod tests {
             fs::write(path, "drop\n!drop/keep\n").unwrap();
         }
         let mut tree = Tree::default();
-        walk(&mut tree, &"t".parse().unwrap(), root.path()).unwrap();
+        walk(&mut tree, "t", root.path()).unwrap();
         let paths: Vec<String> = tree.iter().map(|(path, _)| path).collect();
         let expected =
             ["t", "t/.dockerignore", "t/drop", "t/drop/keep", "t/drop/keep/c", "t/keep", "t/keep/a"];

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use super::atomic::read_bounded;
 use crate::model::name::TierName;
 use crate::model::plan::{Ask, Plan};
-use crate::model::recipe::family::Family;
-use crate::model::recipe::parse::{Finding, parse};
-use crate::model::recipe::{Project, Recipe};
+use crate::model::recipe::family::{Family, Files};
+use crate::model::recipe::parse::{Finding, Findings, tree, typed};
+use crate::model::recipe::{Base, Project};
 
 /// Why recipes cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,13 @@ pub enum ReadError {
     Io(PathBuf, #[source] io::Error),
     /// Something wrong in a file.
     #[error(transparent)]
-    Recipe(#[from] Finding),
+    Recipe(#[from] Findings),
+}
+
+impl From<Finding> for ReadError {
+    fn from(finding: Finding) -> Self {
+        Self::Recipe(finding.into())
+    }
 }
 
 const PROJECT_FILE: &str = "project.toml";
@@ -30,33 +36,44 @@ const PROJECT_FILE: &str = "project.toml";
 /// Larger than any recipe; the parser has its own, smaller limit with a better message.
 const MAX_FILE: usize = 4 << 20;
 
-/// A project and all its recipes, by tier.
+/// A project and all its recipes.
 pub struct Recipes {
-    folder: String,
-    project: Project,
-    tiers: BTreeMap<TierName, Recipe>,
+    folder: PathBuf,
+    files: Files,
 }
 
 impl Recipes {
     /// The tiers, by name.
-    pub fn tiers(&self) -> impl Iterator<Item = (&TierName, &Recipe)> {
-        self.tiers.iter()
+    pub fn tiers(&self) -> impl Iterator<Item = &TierName> {
+        self.files.tiers.keys()
+    }
+
+    /// The files as they are written.
+    #[must_use]
+    pub fn files(&self) -> &Files {
+        &self.files
     }
 
     /// The project.
-    #[must_use]
-    pub fn project(&self) -> &Project {
-        &self.project
+    pub fn project(&self) -> Result<Project, Finding> {
+        typed(&self.files.project)
     }
 
-    /// A tier and what it extends.
-    pub fn family(&self, tier: &TierName) -> Result<Family, Finding> {
-        Family::of(tier, self.project.clone(), &self.tiers).map_err(|finding| finding.below(&self.folder))
+    /// A tier and what it is made from.
+    pub fn family(&self, tier: &TierName, ask: &Ask) -> Result<Family, Findings> {
+        Family::of(tier, &self.files, ask.environment.as_ref())
     }
 
     /// A tier with nothing left to decide.
-    pub fn plan(&self, tier: &TierName, ask: &Ask) -> Result<Plan, Finding> {
-        Plan::resolve(&self.family(tier)?, ask).map_err(|finding| finding.below(&self.folder))
+    pub fn plan(&self, tier: &TierName, ask: &Ask) -> Result<Plan, ReadError> {
+        let family = self.family(tier, ask)?;
+        let root = &family.generations()[0].recipe;
+        let own = match (&root.base, &root.context) {
+            (Some(Base::Dockerfile(own)), Some(context)) => Some(self.folder.join(context).join(&own.path)),
+            _ => None,
+        };
+        let own = own.as_deref().map(text).transpose()?;
+        Ok(Plan::resolve(&family, own.as_deref(), ask)?)
     }
 }
 
@@ -78,12 +95,12 @@ pub fn recipes(folder: &Path) -> Result<Recipes, ReadError> {
             let tier: TierName = stem
                 .parse()
                 .map_err(|bad: crate::model::name::BadName| Finding::file(&shown, bad.to_string()))?;
-            tiers.insert(tier, parse(&shown, &text(&path)?)?);
+            tiers.insert(tier, tree(&shown, &text(&path)?)?);
         }
     }
     let path = folder.join(PROJECT_FILE);
-    let project = parse(&path.display().to_string(), &text(&path)?)?;
-    Ok(Recipes { folder: folder.display().to_string(), project, tiers })
+    let project = tree(&path.display().to_string(), &text(&path)?)?;
+    Ok(Recipes { folder: folder.to_owned(), files: Files { project, tiers } })
 }
 
 fn text(path: &Path) -> Result<String, ReadError> {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates that only describe, and so may be named where nothing happens.
-const MODEL_CRATES: [&str; 12] = [
+const MODEL_CRATES: [&str; 16] = [
     "base64",
     "regex",
     "hex",
@@ -13,10 +13,14 @@ const MODEL_CRATES: [&str; 12] = [
     "oci_spec",
     "pem",
     "semver",
+    "schemars",
     "serde",
     "serde_json",
+    "serde_path_to_error",
     "sha2",
     "sigstore",
+    "strsim",
+    "toml",
 ];
 
 /// What steps share; every other step is a verb, and verbs do not know each other.

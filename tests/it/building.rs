@@ -41,7 +41,7 @@ impl Project {
 
     fn unprepared(name: &str, tier: &str) -> Self {
         let project = Self { home: Home::new(), name: name.to_owned() };
-        let head = format!("name = \"{name}\"\nversion = \"1.0.0\"\nplatform = \"linux/amd64\"\n");
+        let head = format!("name = \"{name}\"\nversion = \"1.0.0\"\nplatforms = [\"linux/amd64\"]\n");
         project.write("recipes/project.toml", &head);
         project.write("recipes/base.toml", BASE);
         project.tier(tier);

@@ -21,7 +21,8 @@ fn help_reads_well() {
     Usage: imgforge [OPTIONS] <COMMAND>
 
     Commands:
-      recipe       List, check and render recipes
+      recipe       List, check, resolve and render recipes
+      plan         Show what a build would do, with nothing left to decide; touches nothing
       build        Build images from recipes, through BuildKit
       export       Write built images as plain .tar.gz files that any `docker load` reads
       keys         Make and import signing keys, in cosign's format
@@ -79,6 +80,12 @@ fn help_reads_well() {
 
           --version <V>
               Version of the image [default: the project's]
+
+          --platform <OS/ARCH>
+              Platform of the image [default: the first of the project's]
+
+          --environment <NAME>
+              Lay the values of one of the project's environments over the recipe
 
           --build-arg <NAME=VALUE>
               Replace the default of a build argument
@@ -362,14 +369,16 @@ fn help_reads_well() {
     assert_session!(home.session(&["recipe", "--help"]), @"
     exit 0
     --- stdout
-    List, check and render recipes
+    List, check, resolve and render recipes
 
     Usage: imgforge recipe [OPTIONS] <COMMAND>
 
     Commands:
       list    List the tiers of the project
       check   Check every recipe, without building
+      show    Print a resolved recipe: every value, and the file and line that it comes from
       render  Print the Dockerfile that a tier is built with
+      schema  Print the JSON Schema of recipes, for editors
       help    Print this message or the help of the given subcommand(s)
 
     Options:

@@ -34,17 +34,17 @@ fn the_sample_is_listed_checked_and_rendered() {
 
     FROM base AS oracle.dependencies
     RUN ["/bin/sh", "-c", "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -- npm && rm -rf /var/lib/apt/lists/*"]
-    COPY ["oracle/package.json", "oracle/package-lock.json", "/app/"]
-    COPY ["oracle/packages", "/app/packages/"]
-    COPY ["oracle/services", "/app/services/"]
+    COPY ["workspace/package.json", "workspace/package-lock.json", "/app/"]
+    COPY ["workspace/packages", "/app/packages/"]
+    COPY ["workspace/services", "/app/services/"]
     RUN --mount=type=secret,id=ca-bundle --mount=type=cache,target=/root/.npm ["/bin/sh", "-c", "if [ -f /run/secrets/ca-bundle ]; then export NODE_EXTRA_CA_CERTS=/run/secrets/ca-bundle; fi; cd /app && npm ci --omit=dev --ignore-scripts --no-audit --no-fund"]
 
     FROM base AS oracle
     COPY --from=oracle.dependencies ["/app/node_modules", "/app/node_modules/"]
-    COPY ["oracle/package.json", "/app/"]
-    COPY ["oracle/packages", "/app/packages/"]
-    COPY ["oracle/services", "/app/services/"]
-    COPY ["oracle/bin", "/app/bin/"]
+    COPY ["workspace/package.json", "/app/"]
+    COPY ["workspace/packages", "/app/packages/"]
+    COPY ["workspace/services", "/app/services/"]
+    COPY ["workspace/bin", "/app/bin/"]
     COPY [".imgforge/entrypoint", "/usr/local/bin/imgforge-entrypoint"]
     ENTRYPOINT ["/usr/bin/tini", "--", "/usr/local/bin/imgforge-entrypoint"]
     ENV LOG_LEVEL="info"
@@ -54,6 +54,7 @@ fn the_sample_is_listed_checked_and_rendered() {
     HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["node", "bin/health.mjs"]
     USER 1001:1001
     COPY [".imgforge/VERSION", "/app/VERSION"]
+    LABEL "dev.imgforge.run"="{\"capabilities\":[],\"read_only\":false,\"ports\":{\"api\":{\"number\":3000,\"protocol\":\"tcp\",\"service\":null,\"publish\":\"local\",\"description\":\"market data: /v1, /health, /ready, /metrics\"},\"metrics\":{\"number\":9090,\"protocol\":\"tcp\",\"service\":null,\"publish\":\"local\",\"description\":\"telemetry: /health, /ready, /metrics\"}}}"
     LABEL "org.opencontainers.image.description"="Oracle node: market data and telemetry"
     LABEL "org.opencontainers.image.licenses"="Apache-2.0"
     LABEL "org.opencontainers.image.title"="noderr/oracle"
@@ -62,7 +63,7 @@ fn the_sample_is_listed_checked_and_rendered() {
     "#);
 }
 
-const PROJECT: &str = "name = \"p\"\nversion = \"1.0.0\"\nplatform = \"linux/amd64\"\n";
+const PROJECT: &str = "name = \"p\"\nversion = \"1.0.0\"\nplatforms = [\"linux/amd64\"]\n";
 const BASE: &str = "[base.debian]\nsuite = \"trixie\"\npackages = []\n";
 
 /// Writes a tier `t` beside a good base, and checks.
@@ -81,28 +82,32 @@ fn mistakes_have_a_place_a_reason_and_a_next_step() {
     assert_session!(check("extends = \"base\"\nextend = \"base\"\n"), @"
     exit 2
     --- stderr
-    error: recipes/t.toml:2:1: unknown field `extend`, expected one of `description`, `extends`, `base`, `context`, `workdir`, `init`, `user`, `args`, `stages`, `steps`, `env`, `services`, `health`, `ports`, `labels`
+    error: recipes/t.toml:2:1: unknown key `extend`
+        fix: write `extends`
 
     hint: change the file, then run `imgforge recipe check`
     ");
-    assert_session!(check("extends = \"base\"\n\n[health]\ncommand = [\"x\"]\ninterval = \"30s\"\n"), @r#"
+    assert_session!(check("extends = \"base\"\n\n[health]\nprobe = { command = [\"x\"] }\ninterval = \"30s\"\n"), @r#"
     exit 2
     --- stderr
-    error: recipes/t.toml:5:12: invalid type: string "30s", expected u32
+    error: recipes/t.toml:5:1: `interval` is the text "30s"
+        fix: write a whole number
 
     hint: change the file, then run `imgforge recipe check`
     "#);
     assert_session!(check("extends = \"bse\"\n"), @"
     exit 2
     --- stderr
-    error: recipes/t.toml: there is no tier `bse`; this project has `base`, `t`
+    error: recipes/t.toml:1:1: there is no tier `bse`
+        fix: write `base`; this project has `base`, `t`
 
     hint: change the file, then run `imgforge recipe check`
     ");
     assert_session!(check("description = \"alone\"\n"), @"
     exit 2
     --- stderr
-    error: recipes/t.toml: has neither `base` nor `extends`: add one of them
+    error: recipes/t.toml:1:1: nothing says what the tier starts from
+        fix: add one of `base`, `extends` and `union`
 
     hint: change the file, then run `imgforge recipe check`
     ");
@@ -113,45 +118,54 @@ fn mistakes_have_a_place_a_reason_and_a_next_step() {
 
     hint: change the file, then run `imgforge recipe check`
     ");
-    assert_session!(check("extends = \"base\"\n[[steps]]\ncopy = { paths = [\"x\"], to = \"app/\" }\n"), @"
+    assert_session!(check("extends = \"base\"\n[[steps]]\ncopy = { paths = [\"x\"], to = \"app/\" }\n"), @r#"
     exit 2
     --- stderr
-    error: recipes/t.toml: copy to `app/`: write an absolute path without `$`
+    error: 2 things are wrong in the recipes
+      recipes/t.toml:3:1: copies from a context, and the tier has none
+        fix: name the folder with `context = ".."`
+      recipes/t.toml:3:25: `app/` is not an absolute path
+        fix: begin with `/`, without `..` and `$`
 
     hint: change the file, then run `imgforge recipe check`
-    ");
+    "#);
     assert_session!(check("extends = \"base\"\n[[steps]]\ncopy = { paths = [\"x\"], to = \"/app/\" }\n"), @r#"
     exit 2
     --- stderr
-    error: recipes/t.toml: copy of `x`: name the folder with `context = ".."`
+    error: recipes/t.toml:3:1: copies from a context, and the tier has none
+        fix: name the folder with `context = ".."`
 
     hint: change the file, then run `imgforge recipe check`
     "#);
     assert_session!(check("extends = \"base\"\ncontext = \".\"\n[[steps]]\ncopy = { paths = [\"../x\"], to = \"/\" }\n"), @"
     exit 2
     --- stderr
-    error: recipes/t.toml: copy of `../x`: `..` leaves the context and `$` would expand
+    error: recipes/t.toml:4:10: `../x` leaves the context
+        fix: name a wider `context`
 
     hint: change the file, then run `imgforge recipe check`
     ");
     assert_session!(check("extends = \"base\"\n[[steps]]\ncopy = { from = \"nope\", paths = [\"/x\"], to = \"/\" }\n"), @"
     exit 2
     --- stderr
-    error: recipes/t.toml: copy from `nope`: there is no `[stages.nope]`
+    error: recipes/t.toml:3:10: there is no stage `nope`
+        fix: add `[stages.nope]`
 
     hint: change the file, then run `imgforge recipe check`
     ");
     assert_session!(check("extends = \"base\"\n[stages.s]\nfrom = \"other\"\n"), @"
     exit 2
     --- stderr
-    error: recipes/t.toml: stage `s` starts from `other`, which `t` does not extend
+    error: recipes/t.toml:3:1: stage `s` starts from `other`, which is neither a stage nor an ancestor
+        fix: the ancestors are `base`
 
     hint: change the file, then run `imgforge recipe check`
     ");
     assert_session!(check("extends = \"base\"\n[labels]\n\"a\" = \"one\\nRUN evil\"\n"), @r#"
     exit 2
     --- stderr
-    error: recipes/t.toml: `a`: "one\nRUN evil" holds a line break or another control character
+    error: recipes/t.toml:3:7: `a`: "one\nRUN evil" holds a line break or another control character
+        fix: write it in one line of printable characters
 
     hint: change the file, then run `imgforge recipe check`
     "#);
@@ -160,49 +174,56 @@ fn mistakes_have_a_place_a_reason_and_a_next_step() {
     assert_session!(check(circle), @"
     exit 2
     --- stderr
-    error: recipes/t.toml: stages `a`, `b` copy from each other in a circle
+    error: recipes/t.toml:2:9: stages `a`, `b` need each other in a circle
+        fix: let one of them do without the others
 
     hint: change the file, then run `imgforge recipe check`
     ");
     assert_session!(check("extends = \"base\"\nworkdir = \"/it's:here\"\n"), @"
     exit 2
     --- stderr
-    error: recipes/t.toml: workdir `/it's:here`: write an absolute path without `:` and `$`
+    error: recipes/t.toml:2:1: `/it's:here` cannot be a home directory
+        fix: write it without `:`
 
     hint: change the file, then run `imgforge recipe check`
     ");
-    assert_session!(check("extends = \"base\"\n[services.s]\ncommand = []\n"), @"
+    assert_session!(check("extends = \"base\"\n[services.s]\ncommand = []\n"), @r#"
     exit 2
     --- stderr
-    error: recipes/t.toml: `services.s`: the command is empty
+    error: 2 things are wrong in the recipes
+      recipes/t.toml:2:2: the services would run as root
+        fix: add `[user]` with a name and numbers; if it has to be root, say `name = "root"`, `uid = 0`, `gid = 0`
+      recipes/t.toml:3:1: the command is empty
+        fix: name a program
 
     hint: change the file, then run `imgforge recipe check`
-    ");
+    "#);
     assert_session!(check("extends = \"base\"\ncontext = \".\"\n[[steps]]\ncopy = { paths = [\"x\"], to = \"/$HOME/\" }\n"), @"
     exit 2
     --- stderr
-    error: recipes/t.toml: copy to `/$HOME/`: write an absolute path without `$`
+    error: recipes/t.toml:4:25: `/$HOME/` is not an absolute path
+        fix: begin with `/`, without `..` and `$`
 
     hint: change the file, then run `imgforge recipe check`
     ");
     assert_session!(check("extends = \"base\"\ncontext = \".\"\n[[steps]]\ncopy = { paths = [\"x\"], to = \"/\", owner = \"1:1\\nRUN evil\" }\n"), @"
     exit 2
     --- stderr
-    error: recipes/t.toml:4:43: `1:1, RUN evil` is not an owner: use two numbers, such as `1001:1001`
+    error: recipes/t.toml:4:35: `1:1, RUN evil` is not an owner: use two numbers, such as `1001:1001`
 
     hint: change the file, then run `imgforge recipe check`
     ");
     assert_session!(check("extends = \"base\"\n[[steps]]\napt.packages = [\"-oAPT::x\"]\n"), @"
     exit 2
     --- stderr
-    error: recipes/t.toml:3:16: `-oAPT::x` is not a Debian name: use lower-case letters, digits, `+`, `-` and `.`, beginning with a letter or digit
+    error: recipes/t.toml:3:17: `-oAPT::x` is not a Debian name: use lower-case letters, digits, `+`, `-` and `.`, beginning with a letter or digit
 
     hint: change the file, then run `imgforge recipe check`
     ");
     assert_session!(check("[base.debian]\nsuite = \"--setup-hook=touch /evil\"\npackages = []\n"), @"
     exit 2
     --- stderr
-    error: recipes/t.toml:2:9: `--setup-hook=touch /evil` is not a Debian name: use lower-case letters, digits, `+`, `-` and `.`, beginning with a letter or digit
+    error: recipes/t.toml:2:1: `--setup-hook=touch /evil` is not a Debian name: use lower-case letters, digits, `+`, `-` and `.`, beginning with a letter or digit
 
     hint: change the file, then run `imgforge recipe check`
     ");

@@ -1,105 +1,95 @@
 //! What parses but cannot work, or could be read as something else than it says.
 
+mod files;
+mod services;
+
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-use serde_json::Value;
+use toml::Value;
 
-use super::{Copy, Project, Recipe, Stage, Step};
+use super::family::{Family, Generation};
+use super::parse::{Finding, Findings};
+use super::tree::{Kind, Node};
+use super::{Recipe, Stage, Step};
 use crate::model::name::StageName;
 
-/// Checks the project.
-pub fn project(project: &Project) -> Result<(), String> {
-    one_line(project)
-}
-
-/// Checks one tier by itself.
-pub fn recipe(recipe: &Recipe) -> Result<(), String> {
-    one_line(recipe)?;
-    if let Some(directory) = &recipe.workdir
-        && (!directory.starts_with('/') || directory.contains([':', '$']))
-    {
-        return Err(format!("workdir `{directory}`: write an absolute path without `:` and `$`"));
-    }
-    let commands =
-        recipe.services.iter().map(|(name, service)| (format!("services.{name}"), &service.command));
-    let health = recipe.health.iter().map(|health| ("health".to_owned(), &health.command));
-    if let Some((place, _)) = commands.chain(health).find(|(_, command)| command.is_empty()) {
-        return Err(format!("`{place}`: the command is empty"));
-    }
-    for step in recipe.stages.values().flat_map(|stage| &stage.steps).chain(&recipe.steps) {
-        match step {
-            Step::Copy(step) => copy(recipe, step)?,
-            Step::Apt(step) if step.packages.is_empty() => return Err("apt: name a package".to_owned()),
-            Step::Apt(_) | Step::Npm(_) | Step::Run(_) => {}
+/// Finds all that is wrong with a family, at once.
+pub fn family(family: &Family) -> Result<(), Findings> {
+    let mut above = Vec::new();
+    let mut found = Vec::new();
+    for generation in family.generations() {
+        one_line(&mut found, &[], &generation.tree);
+        for part in &generation.parts {
+            files::part(&mut Report { tree: &part.own, found: &mut found }, part, &above);
         }
+        above.push(&generation.tier);
     }
-    stages(recipe).map(drop)
+    if let Some(Generation { recipe, tree, .. }) = family.generations().last() {
+        let mut report = Report { tree, found: &mut found };
+        files::settings(&mut report, recipe);
+        services::settings(&mut report, recipe);
+    }
+    Findings::none(found)
 }
 
-/// The stages in an order in which each comes after those that it copies from.
-pub fn stages(recipe: &Recipe) -> Result<Vec<(&StageName, &Stage)>, String> {
+/// Collects findings; knows where a key was written.
+struct Report<'a> {
+    tree: &'a Node,
+    found: &'a mut Vec<Finding>,
+}
+
+impl Report<'_> {
+    /// Something is wrong with what stands at a path of keys.
+    fn wrong(&mut self, path: &[&str], reason: impl Into<String>, fix: impl Into<String>) {
+        let place = self.tree.place_of(path.iter().copied());
+        self.found.push(Finding::at(&place, reason).fix(fix));
+    }
+}
+
+/// The stages in an order in which each comes after those that it starts or copies from; the names
+/// of those for which there is none.
+pub fn stages(recipe: &Recipe) -> Result<Vec<(&StageName, &Stage)>, Vec<&StageName>> {
     let mut waiting: BTreeMap<&StageName, &Stage> = recipe.stages.iter().collect();
     let mut ordered = Vec::new();
     while !waiting.is_empty() {
         let ready = |stage: &Stage| {
-            stage.steps.iter().all(|step| match step {
-                Step::Copy(Copy { from: Some(from), .. }) => !waiting.contains_key(from),
-                _ => true,
-            })
+            let copied = stage.steps.iter().filter_map(|step| match step {
+                Step::Copy(copy) => copy.from.as_ref(),
+                _ => None,
+            });
+            copied.chain([&stage.from]).all(|needed| !waiting.contains_key(needed))
         };
         let Some(name) = waiting.iter().find(|(_, stage)| ready(stage)).map(|(name, _)| *name) else {
-            let names = waiting.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-            return Err(format!("stages {names} copy from each other in a circle"));
+            return Err(waiting.into_keys().collect());
         };
         ordered.extend(waiting.remove_entry(name));
     }
     Ok(ordered)
 }
 
-fn copy(recipe: &Recipe, copy: &Copy) -> Result<(), String> {
-    if !copy.to.starts_with('/') || copy.to.contains('$') {
-        return Err(format!("copy to `{}`: write an absolute path without `$`", copy.to));
-    }
-    if copy.paths.is_empty() {
-        return Err(format!("copy to `{}`: name what to copy in `paths`", copy.to));
-    }
-    match &copy.from {
-        Some(stage) if !recipe.stages.contains_key(stage) => {
-            return Err(format!("copy from `{stage}`: there is no `[stages.{stage}]`"));
-        }
-        None if recipe.context.is_none() => {
-            let paths = copy.paths.join("`, `");
-            return Err(format!("copy of `{paths}`: name the folder with `context = \"..\"`"));
-        }
-        _ => {}
-    }
-    let leaves = |path: &&String| path.contains('$') || path.split('/').any(|part| part == "..");
-    match copy.paths.iter().find(leaves) {
-        Some(path) => Err(format!("copy of `{path}`: `..` leaves the context and `$` would expand")),
-        None => Ok(()),
-    }
-}
-
 /// A value in a Dockerfile is one line; what cannot be written in one is refused, not mangled. Only
 /// shell scripts may have more: they are written as JSON.
-fn one_line<T: Serialize>(written: &T) -> Result<(), String> {
-    fn walk(key: &str, value: &Value) -> Result<(), String> {
-        let bad = |text: &str| text.contains(char::is_control);
-        match value {
-            Value::String(text) if key != "shell" && bad(text) => {
-                Err(format!("`{key}`: {text:?} holds a line break or another control character"))
-            }
-            Value::Array(list) => list.iter().try_for_each(|value| walk(key, value)),
-            Value::Object(map) => map.iter().try_for_each(|(name, value)| {
-                if bad(name) {
-                    Err(format!("`{key}`: the key {name:?} holds a control character"))
-                } else {
-                    walk(name, value)
+fn one_line(found: &mut Vec<Finding>, path: &[&str], node: &Node) {
+    let bad = |text: &str| text.contains(char::is_control);
+    let mut wrong = |node: &Node, reason: String| {
+        found.push(Finding::at(&node.place, reason).fix("write it in one line of printable characters"));
+    };
+    match &node.kind {
+        Kind::Scalar(Value::String(text)) if bad(text) && path.last() != Some(&"shell") => {
+            let key = path.last().copied().unwrap_or_default();
+            wrong(node, format!("`{key}`: {text:?} holds a line break or another control character"));
+        }
+        Kind::Scalar(_) => {}
+        Kind::List(list, _) => list.iter().for_each(|node| one_line(found, path, node)),
+        Kind::Table(table) => {
+            for (key, (_, value)) in table {
+                if bad(key) {
+                    wrong(value, format!("the key {key:?} holds a control character"));
                 }
-            }),
-            _ => Ok(()),
+            }
+            for (key, (_, value)) in table {
+                one_line(found, &[path, &[key]].concat(), value);
+            }
         }
     }
-    walk("", &serde_json::to_value(written).unwrap_or_default())
 }

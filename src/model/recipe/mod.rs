@@ -1,23 +1,43 @@
 //! What an author writes: one TOML file per tier and one for the project.
 //!
 //! The types mirror the files; `deny_unknown_fields` everywhere, so a typing error is an error.
-//! [`parse`] reads one file, [`family`] follows `extends` from a tier up to its root.
+//! [`tree`] remembers where every value was written, [`parse`] reads one file, [`family`] follows
+//! `extends` and `union` and lays the files over each other, [`check`] finds what cannot work.
 
 pub mod check;
 pub mod family;
+mod leaf;
+pub mod limits;
+pub mod list;
 pub mod parse;
+pub mod proof;
+pub mod schema;
+pub mod service;
+pub mod step;
+pub mod tree;
+mod union;
+pub mod value;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use limits::{Budget, Heap, Resources, Runtime, Volume};
+pub use list::List;
+pub use proof::{Policy, Test};
+pub use service::{Health, Port, Probe, Service, Variable};
+pub use step::{Copy, Run, Step};
+pub use value::{Mode, Owner, Size};
+
 use crate::model::name::{
-    DebianName, Platform, ProjectName, ServiceName, StageName, TierName, VariableName, Version,
+    Capability, DebianName, Platform, ProjectName, ServiceName, StageName, TierName, VariableName, Version,
 };
 
 /// `project.toml`: whose images these are, and what all of them share.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "imgforge project")]
 pub struct Project {
     /// First part of every image name.
     pub name: ProjectName,
@@ -25,28 +45,50 @@ pub struct Project {
     pub description: Option<String>,
     /// The version that `build` and `export` use where none is asked for.
     pub version: Version,
-    /// The platform that images are built for.
-    pub platform: Platform,
+    /// The platforms that images are built for; the first where none is asked for.
+    pub platforms: Vec<Platform>,
+    /// Labels on every image.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Values that differ from one environment to the next, laid over every tier by `--environment NAME`.
+    #[serde(default)]
+    pub environments: BTreeMap<StageName, Environment>,
+}
+
+/// Values of one environment, such as a test network.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Environment {
+    /// Build arguments instead of their defaults.
+    #[serde(default)]
+    pub args: BTreeMap<VariableName, String>,
+    /// Defaults of variables of the environment contract.
+    #[serde(default)]
+    pub env: BTreeMap<VariableName, String>,
     /// Labels on every image.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
 }
 
 /// `<tier>.toml`: one image.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "imgforge recipe")]
 pub struct Recipe {
     /// One sentence for people; becomes `org.opencontainers.image.description`.
     pub description: Option<String>,
     /// The tier whose image this one starts from and whose settings it inherits.
     pub extends: Option<TierName>,
+    /// Tiers that this one is all of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub union: Vec<TierName>,
     /// Where the root filesystem comes from, in a tier that extends none.
     pub base: Option<Base>,
     /// Folder beside the recipe that `copy` steps read from.
     pub context: Option<String>,
     /// Working directory of steps and services.
     pub workdir: Option<String>,
-    /// Process 1, as an argument vector that the generated entrypoint is appended to.
+    /// Process 1, as an argument vector that imgforge's own init is appended to; absent: that init.
     pub init: Option<Vec<String>>,
     /// Who the services run as.
     pub user: Option<User>,
@@ -70,21 +112,50 @@ pub struct Recipe {
     /// Ports that services listen on.
     #[serde(default)]
     pub ports: BTreeMap<ServiceName, Port>,
+    /// What the container may use.
+    pub resources: Option<Resources>,
+    /// Linux capabilities that the container keeps; all others are dropped.
+    #[serde(default, skip_serializing_if = "List::is_empty")]
+    pub capabilities: List<Capability>,
+    /// Devices that the container needs, such as `/dev/net/tun`.
+    #[serde(default, skip_serializing_if = "List::is_empty")]
+    pub devices: List<String>,
+    /// Whether the root filesystem is read-only.
+    pub read_only: Option<bool>,
+    /// Directories in memory, with their size.
+    #[serde(default)]
+    pub tmpfs: BTreeMap<String, Size>,
+    /// Directories whose content outlives the container.
+    #[serde(default)]
+    pub volumes: BTreeMap<ServiceName, Volume>,
     /// Labels on this image.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// How large the compressed archive may be.
+    pub size: Option<Budget>,
+    /// What must hold of the built image.
+    #[serde(default)]
+    pub tests: BTreeMap<StageName, Test>,
+    /// What is demanded and what is let through.
+    pub policy: Option<Policy>,
 }
 
 /// A root filesystem.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Base {
     /// Made from Debian packages by `mmdebstrap`; no registry is involved.
     Debian(Debian),
+    /// An image of a registry, by digest.
+    Image(BaseImage),
+    /// A stage of a Dockerfile of your own.
+    Dockerfile(Dockerfile),
+    /// Nothing.
+    Scratch,
 }
 
 /// A Debian root filesystem with a fixed list of packages.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Debian {
     /// `bookworm`, `trixie`. Updates and security updates of a stable suite are included.
@@ -93,11 +164,29 @@ pub struct Debian {
     pub packages: Vec<DebianName>,
 }
 
+/// An image of a registry.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BaseImage {
+    /// `registry/repository@sha256:..`: a tag can be moved, a digest cannot.
+    pub reference: String,
+}
+
+/// A Dockerfile that exists already.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dockerfile {
+    /// Its path in the tier's context, which is also the Dockerfile's.
+    pub path: String,
+    /// The stage to start from.
+    pub target: String,
+}
+
 /// Who the services run as: a fixed number, so that volumes keep their owner.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct User {
-    /// Name in `/etc/passwd`.
+    /// Name in `/etc/passwd`. `root`, with numbers 0, has to be said aloud here.
     pub name: StageName,
     /// User number.
     pub uid: u32,
@@ -106,157 +195,12 @@ pub struct User {
 }
 
 /// A build stage of its own.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
-    /// The tier it starts from.
-    pub from: TierName,
+    /// The tier that it starts from, or another stage of the same recipe.
+    pub from: StageName,
     /// What is done there, in order.
     #[serde(default)]
     pub steps: Vec<Step>,
-}
-
-/// One thing done to a filesystem.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub enum Step {
-    /// Copies files from the context or another stage.
-    Copy(Copy),
-    /// Installs Debian packages.
-    Apt(Apt),
-    /// Installs Node packages exactly as locked.
-    Npm(Npm),
-    /// Runs a shell command.
-    Run(Run),
-}
-
-/// Copies files in.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Copy {
-    /// The stage to copy from; absent: the context.
-    pub from: Option<StageName>,
-    /// What to copy.
-    pub paths: Vec<String>,
-    /// Where to; ends with `/` when it is a directory.
-    pub to: String,
-    /// `uid:gid`; absent: root, so that services cannot change their own code.
-    pub owner: Option<Owner>,
-}
-
-/// Owner of copied files, by number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Owner {
-    /// User.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-}
-
-impl std::str::FromStr for Owner {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parsed = text.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
-        match parsed {
-            Some((uid, gid)) => Ok(Self { uid, gid }),
-            None => Err(format!("`{text}` is not an owner: use two numbers, such as `1001:1001`")),
-        }
-    }
-}
-
-impl std::fmt::Display for Owner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.uid, self.gid)
-    }
-}
-
-impl Serialize for Owner {
-    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        out.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Owner {
-    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        String::deserialize(input)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// Installs Debian packages without recommendations.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Apt {
-    /// Package names.
-    pub packages: Vec<DebianName>,
-}
-
-/// `npm ci`, without scripts and without development dependencies.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Npm {
-    /// The lock file in the context; a build without one is refused.
-    pub lock: String,
-    /// Directory in the stage that holds `package.json` and the lock.
-    pub directory: String,
-}
-
-/// A shell command.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Run {
-    /// Given to `/bin/sh -c`.
-    pub shell: String,
-    /// Secrets that it may read at `/run/secrets/<id>`; given with `--secret id=..,src=..`.
-    #[serde(default)]
-    pub secrets: Vec<StageName>,
-}
-
-/// One variable of the environment contract.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Variable {
-    /// What an operator should put there.
-    pub description: String,
-    /// The container refuses to start without it.
-    #[serde(default)]
-    pub required: bool,
-    /// May be given as `NAME_FILE`, a path, so that the value stays out of the process list.
-    #[serde(default)]
-    pub secret: bool,
-    /// Value when the operator gives none.
-    pub default: Option<String>,
-}
-
-/// A process that the tier runs.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Service {
-    /// Argument vector; no shell is involved.
-    pub command: Vec<String>,
-}
-
-/// The engine's health check.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Health {
-    /// Argument vector; exit 0 means healthy.
-    pub command: Vec<String>,
-    /// Seconds between two checks.
-    pub interval: u32,
-    /// Seconds that a check may take.
-    pub timeout: u32,
-    /// Seconds after the start during which failures do not count.
-    pub start_period: u32,
-    /// Failures in a row that make a container unhealthy.
-    pub retries: u32,
-}
-
-/// A port that a service listens on.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Port {
-    /// TCP port number.
-    pub number: u16,
-    /// What answers there.
-    pub description: Option<String>,
 }
