@@ -157,7 +157,8 @@ fn build_arguments_are_declared() {
     assert_session!(project.build(&["--build-arg", "OTHER=x"]), @"
     exit 2
     --- stderr
-    error: recipes/t.toml: build argument `OTHER` is not declared under `[args]`; declared: `GREETING`
+    error: recipes/t.toml:3:2: build argument `OTHER` is not declared under `[args]`
+        fix: this tier declares `GREETING`
 
     hint: change the file, then run `imgforge recipe check`
     ");
@@ -225,7 +226,7 @@ fn a_package_step_without_its_lock_is_refused() {
     assert_session!(project.build(&[]), @"
     exit 2
     --- stderr
-    error: the lock file `package-lock.json` is not in the context of tier `t`
+    error: the lock file `files/package-lock.json`, which tier `t` needs, is not in its context
 
     hint: run `npm install --package-lock-only` there and commit the lock file
     ");
