@@ -14,6 +14,7 @@ mod documents;
 mod harness;
 mod journey;
 mod keys;
+mod language;
 mod manual;
 mod publishing;
 mod recipes;

@@ -193,9 +193,9 @@ mod tests {
 
     #[test]
     fn an_unknown_key_names_its_place_and_what_was_meant() {
-        let text = "description = \"x\"\n\n[health]\nprobe = \"services\"\nintervall = 3\n";
+        let text = "description = \"x\"\n\n[health]\nprobe = \"services\"\ninterval_ = 3\n";
         insta::assert_snapshot!(refusal::<Recipe>(text), @"
-        oracle.toml:5:1: unknown key `intervall`
+        oracle.toml:5:1: unknown key `interval_`
           fix: write `interval`
         ");
         insta::assert_snapshot!(refusal::<Recipe>("[services.a]\ncommand = ['x']\nready = { prob = 1 }\n"), @"

@@ -171,18 +171,26 @@ pub(super) fn settings(report: &mut Report<'_>, recipe: &Recipe) {
         if resources.cpus.is_some_and(|cpus| !(cpus > 0.0 && cpus.is_finite())) {
             report.wrong(
                 &["resources", "cpus"],
-                "is not a number of processors",
+                "`cpus` is not a number of processors",
                 "write a number above 0, such as `1.5`",
             );
         }
         if resources.memory.is_some_and(|memory| memory.0 < 6 << 20) {
-            report.wrong(&["resources", "memory"], "is less than engines accept", "write at least `6 MiB`");
+            report.wrong(
+                &["resources", "memory"],
+                "`memory` is less than engines accept",
+                "write at least `6 MiB`",
+            );
         }
     }
     if let Some(budget) = &recipe.size
         && budget.warn.is_some_and(|warn| warn > budget.limit)
     {
-        report.wrong(&["size", "warn"], "would only warn beyond the limit", "write less than `limit`");
+        report.wrong(
+            &["size", "warn"],
+            "`warn` is above `limit`: it would never warn",
+            "write less than `limit`",
+        );
     }
     for (name, test) in &recipe.tests {
         let name = name.as_str();
@@ -199,7 +207,7 @@ pub(super) fn settings(report: &mut Report<'_>, recipe: &Recipe) {
         if allowance.reason.trim().is_empty() {
             report.wrong(
                 &["policy", "allow", &index.to_string(), "reason"],
-                "gives no reason",
+                "`reason` is empty",
                 "say why it is right",
             );
         }

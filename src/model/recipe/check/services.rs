@@ -41,7 +41,11 @@ pub(super) fn settings(report: &mut Report<'_>, recipe: &Recipe) {
     if let Some(heap) = recipe.resources.as_ref().and_then(|resources| resources.heap.as_ref())
         && !(1..=100).contains(&heap.percent)
     {
-        report.wrong(&["resources", "heap", "percent"], "is not a share", "write a number from 1 to 100");
+        report.wrong(
+            &["resources", "heap", "percent"],
+            format!("`percent` is {}", heap.percent),
+            "write a number from 1 to 100",
+        );
     }
 }
 
@@ -61,14 +65,18 @@ fn variables(report: &mut Report<'_>, recipe: &Recipe) {
         let Some(pattern) = &variable.pattern else { continue };
         match regex::Regex::new(&format!("^(?:{pattern})$")) {
             Err(_) => {
-                report.wrong(&at("pattern"), "is not a regular expression", "see https://docs.rs/regex-lite");
+                report.wrong(
+                    &at("pattern"),
+                    format!("the pattern of `{name}` is not a regular expression"),
+                    "see https://docs.rs/regex-lite",
+                );
             }
             Ok(pattern) => {
                 for (key, value) in [("default", &variable.default), ("example", &variable.example)] {
                     if value.as_ref().is_some_and(|value| !pattern.is_match(value)) {
                         report.wrong(
                             &at(key),
-                            "does not match the pattern",
+                            format!("the {key} of `{name}` does not match its pattern"),
                             "change the value or the pattern",
                         );
                     }
