@@ -11,8 +11,9 @@ use super::workshop::{BuildArgs, PlanArgs, RecipeArgs};
 
 /// Build images from recipes, through BuildKit
 ///
-/// Uses the BuildKit at `BUILDKIT_HOST`, else the one inside the Docker Engine at `DOCKER_HOST` (by
-/// default `unix:///var/run/docker.sock`). The image lands in the local content store; `imgforge
+/// Uses the builder of `--builder`, else the BuildKit at `BUILDKIT_HOST`, else the builders that
+/// `imgforge.toml` names, else the BuildKit inside the Docker Engine at `DOCKER_HOST` (by default
+/// `unix:///var/run/docker.sock`, or where the `docker` command's context leads). The image lands in the local content store; `imgforge
 /// export` makes a file of it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -35,7 +36,7 @@ impl Args {
         let workshop = self.recipes.workshop(context)?;
         let mut tools = self.build.tools(context)?;
         if self.load {
-            tools.load = Some(context.config.engine()?);
+            tools.load = Some(context.config.endpoints.engine()?);
         }
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
         let mut words = Words::default();

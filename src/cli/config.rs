@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 
+use imgforge::model::builder::Configuration;
 use imgforge::model::time::Timestamp;
-use imgforge::step::build::Builder;
-use imgforge::step::engine::Address;
+use imgforge::step::engine::address::Credentials;
 use zeroize::Zeroizing;
 
 use super::report::Failure;
+
+/// The configuration's file name, in a person's folder and in a project's.
+const FILE: &str = "imgforge.toml";
 
 /// What the environment says.
 pub(crate) struct Config {
@@ -17,8 +20,8 @@ pub(crate) struct Config {
     pub(crate) cache: PathBuf,
     /// What was seen: must not be deleted, it protects against rollback.
     pub(crate) state: PathBuf,
-    docker_host: Option<String>,
-    buildkit_host: Option<String>,
+    /// Where the Docker Engine and the builders are.
+    pub(crate) endpoints: Endpoints,
     /// `COSIGN_PASSWORD`: set but empty is the empty password, as cosign has it.
     pub(crate) password: Option<Zeroizing<String>>,
     /// The CA bundle that package managers inside a build shall believe.
@@ -27,7 +30,17 @@ pub(crate) struct Config {
     pub(crate) now: Timestamp,
 }
 
-const DEFAULT_ENGINE: &str = "unix:///var/run/docker.sock";
+/// What the environment and the configuration say about engines and builders.
+pub(crate) struct Endpoints {
+    /// `DOCKER_HOST`, and the certificates for it when `DOCKER_TLS_VERIFY` is set.
+    pub(crate) docker: Option<String>,
+    pub(crate) docker_tls: Option<Credentials>,
+    /// `BUILDKIT_HOST`, and the certificates for it when `BUILDKIT_TLS_CACERT` is set.
+    pub(crate) buildkit: Option<String>,
+    pub(crate) buildkit_tls: Option<Credentials>,
+    /// `imgforge.toml` of this person, under that of the project in this folder.
+    files: [PathBuf; 2],
+}
 
 impl Config {
     pub(crate) fn read() -> Result<Self, Failure> {
@@ -42,8 +55,13 @@ impl Config {
             pins: folder("XDG_CONFIG_HOME", ".config")?,
             cache: folder("XDG_CACHE_HOME", ".cache")?,
             state: folder("XDG_STATE_HOME", ".local/state")?,
-            docker_host: text("DOCKER_HOST"),
-            buildkit_host: text("BUILDKIT_HOST"),
+            endpoints: Endpoints {
+                docker: text("DOCKER_HOST"),
+                docker_tls: docker_tls(),
+                buildkit: text("BUILDKIT_HOST"),
+                buildkit_tls: buildkit_tls(),
+                files: [folder("XDG_CONFIG_HOME", ".config")?.join(FILE), PathBuf::from(FILE)],
+            },
             password: raw("COSIGN_PASSWORD").map(Zeroizing::new),
             ca_bundle: path("IMGFORGE_CA_BUNDLE").or_else(|| path("SSL_CERT_FILE")),
             now: now(),
@@ -51,23 +69,44 @@ impl Config {
     }
 }
 
-impl Config {
-    /// The Docker Engine. Only commands that need one look whether the address is good.
-    pub(crate) fn engine(&self) -> Result<Address, Failure> {
-        address("DOCKER_HOST", self.docker_host.as_deref().unwrap_or(DEFAULT_ENGINE))
-    }
-
-    /// What builds.
-    pub(crate) fn builder(&self) -> Result<Builder, Failure> {
-        match &self.buildkit_host {
-            Some(host) => address("BUILDKIT_HOST", host).map(Builder::BuildKit),
-            None => self.engine().map(Builder::Engine),
+impl Endpoints {
+    /// What the files say. Only commands that build look whether they are good.
+    pub(crate) fn configuration(&self) -> Result<Configuration, Failure> {
+        let mut whole = Configuration::default();
+        for path in &self.files {
+            let text = match std::fs::read_to_string(path) {
+                Ok(text) => text,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(Failure::file(path, &error)),
+            };
+            let folder = path.parent().unwrap_or(path);
+            let found = Configuration::parse(&path.to_string_lossy(), &text, folder).map_err(|finding| {
+                let fix = finding.fix.clone();
+                let again = || "change the file, and run the same command again".to_owned();
+                Failure::usage(finding, fix.unwrap_or_else(again))
+            })?;
+            whole.builders.extend(found.builders);
         }
+        Ok(whole)
     }
 }
 
-fn address(variable: &'static str, text: &str) -> Result<Address, Failure> {
-    text.parse().map_err(|error| Failure::environment(variable, error))
+/// As the `docker` command has it: three files in one folder.
+fn docker_tls() -> Option<Credentials> {
+    text("DOCKER_TLS_VERIFY")?;
+    let folder = path("DOCKER_CERT_PATH").or_else(|| path("HOME").map(|home| home.join(".docker")))?;
+    let client = Some((folder.join("cert.pem"), folder.join("key.pem")));
+    Some(Credentials { ca: folder.join("ca.pem"), client, server_name: None })
+}
+
+/// As `buildctl` names its options.
+fn buildkit_tls() -> Option<Credentials> {
+    let client = path("BUILDKIT_TLS_CERT").zip(path("BUILDKIT_TLS_KEY"));
+    Some(Credentials {
+        ca: path("BUILDKIT_TLS_CACERT")?,
+        client,
+        server_name: text("BUILDKIT_TLS_SERVERNAME"),
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]

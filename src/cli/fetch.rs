@@ -80,7 +80,7 @@ impl Args {
             keys: TrustedKeys::from(pin.key),
             cache: context.config.cache.join("archives"),
             state: context.config.state.clone(),
-            engine: context.config.engine()?,
+            engine: context.config.endpoints.engine()?,
             retag: if self.replace_tag { Retag::Allow } else { Retag::Refuse },
             proof: if self.verify { Proof::Proven } else { Proof::Loaded },
             now: context.config.now,

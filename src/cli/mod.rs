@@ -6,6 +6,7 @@
 pub(crate) mod build;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod endpoints;
 pub(crate) mod export;
 pub(crate) mod fetch;
 pub(crate) mod keys;

@@ -291,9 +291,15 @@ fn judge(error: &Error) -> (Code, Option<String>) {
 
 fn build(error: &BuildError) -> (Code, &'static str) {
     match error {
-        BuildError::Unreachable { .. } | BuildError::Engine(_) => {
-            (Code::Engine, "start Docker, or name a builder with `DOCKER_HOST` or `BUILDKIT_HOST`")
-        }
+        BuildError::Unreachable { .. } | BuildError::Engine(_) => (
+            Code::Engine,
+            "start Docker, or name a builder with `--builder`, `BUILDKIT_HOST` or `DOCKER_HOST`",
+        ),
+        BuildError::NoBuilder { .. } => (
+            Code::Engine,
+            "add one that does under `[builders]` in `imgforge.toml`, or name it with `--builder`",
+        ),
+        BuildError::Lacks { remedy, .. } => (Code::Engine, remedy),
         BuildError::NoSecret(_) => (Code::Usage, "give it with `--secret id=ID,src=FILE`"),
         _ => (Code::BuildFailed, "`imgforge recipe render TIER` shows what was built"),
     }

@@ -40,6 +40,10 @@ pub(crate) struct PlanArgs {
 /// What a build may use.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct BuildArgs {
+    /// Build there: a name from `imgforge.toml`, or an address such as `tcp://host:1234`,
+    /// `ssh://host`, `docker-container://NAME` or `buildx://NAME`
+    #[arg(long, value_name = "NAME-OR-URL")]
+    builder: Option<String>,
     /// Give a file to the steps that ask for this secret
     #[arg(long = "secret", value_name = "id=ID,src=FILE", value_parser = secret)]
     secrets: Vec<(StageName, PathBuf)>,
@@ -88,7 +92,7 @@ impl BuildArgs {
             secrets.entry(id).or_insert_with(|| bundle.clone());
         }
         Ok(Tools {
-            builder: context.config.builder()?,
+            builders: context.config.endpoints.builders(self.builder.as_deref())?,
             bases: context.config.cache.join("bases"),
             reuse: if self.fresh_base { Reuse::Never } else { Reuse::Kept },
             secrets,

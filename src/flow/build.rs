@@ -26,8 +26,8 @@ pub struct Workshop {
 /// What a build works with.
 #[derive(Debug, Clone)]
 pub struct Tools {
-    /// What builds.
-    pub builder: Builder,
+    /// What may build, the preferred first.
+    pub builders: Vec<Builder>,
     /// Folder of root filesystems made before.
     pub bases: PathBuf,
     /// Whether a root filesystem made before will do.
@@ -60,7 +60,7 @@ pub async fn build(
     let context = gather::context(&plan, &workshop.recipes, &rootfs)?;
     let inputs = Inputs { context, secrets: tools.secrets.clone() };
     let store = ContentStore::open(&workshop.content)?;
-    let image = match build::build(&plan, inputs, &tools.builder, &store, hear).await? {
+    let image = match build::build(&plan, inputs, &tools.builders, &store, hear).await? {
         Built::Known(image) => image,
         Built::New(raw) => {
             hear(Event::Doing("bringing the image into normal form"));

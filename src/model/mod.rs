@@ -5,6 +5,7 @@
 //! chain of trust can be tested, fuzzed and reasoned about without a machine around it.
 
 pub mod archive;
+pub mod builder;
 pub mod channel;
 pub mod context;
 pub mod digest;

@@ -29,9 +29,14 @@ impl Home {
     pub(crate) fn imgforge(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_imgforge"));
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
-        for variable in
-            ["XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "BUILDKIT_HOST", "IMGFORGE_STORE"]
-        {
+        for variable in [
+            "XDG_CONFIG_HOME",
+            "XDG_CACHE_HOME",
+            "XDG_STATE_HOME",
+            "BUILDKIT_HOST",
+            "DOCKER_TLS_VERIFY",
+            "IMGFORGE_STORE",
+        ] {
             command.env_remove(variable);
         }
         command.env("HOME", self.folder.path()).env("COSIGN_PASSWORD", PASSWORD).env("COLUMNS", "100");

@@ -62,9 +62,10 @@ fn help_reads_well() {
     --- stdout
     Build images from recipes, through BuildKit
 
-    Uses the BuildKit at `BUILDKIT_HOST`, else the one inside the Docker Engine at `DOCKER_HOST` (by
-    default `unix:///var/run/docker.sock`). The image lands in the local content store; `imgforge
-    export` makes a file of it.
+    Uses the builder of `--builder`, else the BuildKit at `BUILDKIT_HOST`, else the builders that
+    `imgforge.toml` names, else the BuildKit inside the Docker Engine at `DOCKER_HOST` (by default
+    `unix:///var/run/docker.sock`, or where the `docker` command's context leads). The image lands in
+    the local content store; `imgforge export` makes a file of it.
 
     Usage: imgforge build [OPTIONS] <TIER>...
 
@@ -89,6 +90,10 @@ fn help_reads_well() {
 
           --build-arg <NAME=VALUE>
               Replace the default of a build argument
+
+          --builder <NAME-OR-URL>
+              Build there: a name from `imgforge.toml`, or an address such as `tcp://host:1234`,
+              `ssh://host`, `docker-container://NAME` or `buildx://NAME`
 
           --secret <id=ID,src=FILE>
               Give a file to the steps that ask for this secret
@@ -244,6 +249,10 @@ fn help_reads_well() {
 
           --build-arg <NAME=VALUE>
               Replace the default of a build argument
+
+          --builder <NAME-OR-URL>
+              Build there: a name from `imgforge.toml`, or an address such as `tcp://host:1234`,
+              `ssh://host`, `docker-container://NAME` or `buildx://NAME`
 
           --secret <id=ID,src=FILE>
               Give a file to the steps that ask for this secret
@@ -450,7 +459,7 @@ fn wrong_use_is_explained() {
     assert_session!(home.record(address.env("DOCKER_HOST", "/var/run/docker.sock")), @"
     exit 2
     --- stderr
-    error: `DOCKER_HOST`: `/var/run/docker.sock` is not an address: use `unix:///path/to/socket` or `tcp://host:port`
+    error: `DOCKER_HOST`: `/var/run/docker.sock` is not an address: use `unix:///path/to/socket`, `tcp://host:port` or `ssh://user@host`
 
     hint: change or unset `DOCKER_HOST`
     ");

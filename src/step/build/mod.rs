@@ -2,9 +2,10 @@
 //!
 //! BuildKit needs one byte stream that speaks gRPC ([`transport`]); the session through which it
 //! reads our files and secrets ([`session`], [`files`]) runs inside that stream. [`solve`] asks for
-//! the image through the [`gateway`] and listens. [`import`] takes what comes out into the content store. No `docker`
-//! command and no buildx is involved.
+//! the image through the [`gateway`] and listens. [`import`] takes what comes out into the content
+//! store. No `docker` command and no buildx is needed.
 
+mod capabilities;
 mod files;
 mod gateway;
 mod import;
@@ -20,9 +21,10 @@ pub use import::ImportError;
 pub use solve::{Failure, build};
 pub use transport::Builder;
 
+use crate::model::builder::{Offer, Offers};
 use crate::model::context::Tree;
 use crate::model::image::{Image, Raw};
-use crate::model::name::StageName;
+use crate::model::name::{Platform, StageName};
 use crate::model::plan::Plan;
 
 /// What a build gives.
@@ -52,6 +54,26 @@ pub enum BuildError {
         address: String,
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Builders answer, but not for this platform.
+    #[error("no builder builds for {platform}: {}", Offers(.offers))]
+    NoBuilder {
+        /// What was asked for.
+        platform: Platform,
+        /// Who can do what instead.
+        offers: Vec<Offer>,
+    },
+    /// A builder that would ignore a request, or answer it with something else.
+    #[error("BuildKit ({version}) at `{builder}` {what}")]
+    Lacks {
+        /// Which builder.
+        builder: String,
+        /// Its version.
+        version: String,
+        /// What it does not do.
+        what: String,
+        /// What to do instead.
+        remedy: &'static str,
     },
     /// A secret that a step demands was not given.
     #[error("the build needs the secret `{0}`")]

@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use tonic::Status;
 use tonic::transport::Channel;
 
+use super::capabilities::Gives;
 use super::gateway::{self, Gateway};
 use super::session::{self, Shared};
 use super::status::Board;
@@ -49,19 +50,20 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 pub async fn build(
     plan: &Plan,
     inputs: Inputs,
-    builder: &Builder,
+    builders: &[Builder],
     store: &ContentStore,
     hear: Hear<'_>,
 ) -> Result<Built, BuildError> {
     inputs.check(plan)?;
-    let mut line = transport::connect(builder).await?;
+    let mut line = transport::choose(builders, &plan.platform, hear).await?;
     let export = store.draft().map_err(import::ImportError::Content)?;
-    let wants_tar = matches!(builder, Builder::BuildKit(_));
+    line.capabilities.check(&line.address)?;
+    let gives = line.capabilities.gives;
     let shared = Arc::new(Shared {
         context: Arc::new(inputs.context),
         dockerfile: Arc::new(dockerfile(plan)),
         secrets: inputs.secrets.into_iter().map(|(id, path)| (id.to_string(), path)).collect(),
-        export: Mutex::new(if wants_tar {
+        export: Mutex::new(if gives == Gives::Blobs {
             Some(tokio::fs::File::from_std(export.try_clone().map_err(import::ImportError::Io)?))
         } else {
             None
@@ -70,15 +72,15 @@ pub async fn build(
     let key = format!("imgforge/{}", plan.tag);
     let session = session::open(&mut line.control, shared, &key).await?;
     let name = import::build_name(&session.id);
-    let exporting = request(&session.id, &name, builder);
+    let exporting = request(&session.id, &name, gives);
     let answer = solve(&line, exporting, options(plan), hear, &plan.tag.to_string()).await?;
     drop(session);
     hear(Event::Doing("taking the image into the content store"));
-    match builder {
-        Builder::BuildKit(_) => Ok(Built::New(import::tar(export, plan, store)?)),
-        Builder::Engine(address) => {
+    match gives {
+        Gives::Blobs => Ok(Built::New(import::tar(export, plan, store)?)),
+        Gives::Engine => {
             let id = answer.get("containerimage.config.digest").or(answer.get("containerimage.digest"));
-            let engine = Engine::connect(address).await?;
+            let engine = Engine::connect(&line.address).await?;
             let image = match id.and_then(|id| store.made_from(id, &plan.tag, &plan.platform)) {
                 Some(image) => Ok(Built::Known(image)),
                 None => import::engine(&engine, &name, plan, store).map(Built::New),
@@ -169,12 +171,12 @@ fn options(plan: &Plan) -> HashMap<String, String> {
 }
 
 /// The solve that exports what the gateway gives it.
-fn request(session: &str, name: &str, builder: &Builder) -> SolveRequest {
+fn request(session: &str, name: &str, gives: Gives) -> SolveRequest {
     let name = ("name".to_owned(), name.to_owned());
-    let exporter = match builder {
-        Builder::Engine(_) => Exporter { r#type: "moby".to_owned(), attrs: HashMap::from([name]) },
+    let exporter = match gives {
+        Gives::Engine => Exporter { r#type: "moby".to_owned(), attrs: HashMap::from([name]) },
         // Plain layers: imgforge compresses for the archive itself, in parallel.
-        Builder::BuildKit(_) => Exporter {
+        Gives::Blobs => Exporter {
             r#type: "docker".to_owned(),
             attrs: HashMap::from([
                 name,

@@ -1,48 +1,58 @@
-//! One byte stream to BuildKit that speaks gRPC.
+//! Finds a builder that answers, and opens one byte stream to it that speaks gRPC.
 //!
 //! | endpoint | how |
 //! |---|---|
-//! | buildkitd, `BUILDKIT_HOST` | HTTP/2 from the first byte |
+//! | buildkitd, programs that lead to one | HTTP/2 from the first byte |
 //! | Docker Engine 29 and later | the same, on the API socket |
 //! | older Docker Engines | `POST /grpc` with `Upgrade: h2c`, HTTP/2 after the `101` answer |
 //!
 //! An old engine answers HTTP/2 with HTTP/1.1 text. A probe of a few bytes asks which it is, rather
 //! than letting the gRPC stack fail on that text: one build in some hundred hung while connecting so.
 
+use std::error::Error as _;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::ListWorkersRequest;
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::transport::{Channel, Endpoint};
 
 use super::BuildError;
+use super::capabilities::Capabilities;
+use crate::model::builder::Offer;
+use crate::model::name::Platform;
 use crate::step::engine::Address;
+use crate::step::engine::address::LeadsTo;
+use crate::step::engine::stream::{self, Language, Stream};
+use crate::step::progress::{Event, Hear};
 
-/// What builds.
+/// What may build.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Builder {
-    /// The BuildKit inside a Docker Engine.
-    Engine(Address),
-    /// A BuildKit daemon of its own.
-    BuildKit(Address),
+pub struct Builder {
+    /// Where it listens.
+    pub address: Address,
+    /// What its configuration calls it.
+    pub name: Option<String>,
+    /// What it is reserved for; empty: whatever it can.
+    pub platforms: Vec<Platform>,
 }
 
-/// BuildKit's control service.
-pub(super) type Control = ControlClient<Channel>;
-
-/// A connection that answered.
+/// A connection to a builder that answered.
 pub(super) struct Line {
     /// The control service.
     pub(super) control: Control,
     /// The same connection, for other services.
     pub(super) channel: Channel,
+    /// Where it leads.
+    pub(super) address: Address,
+    /// What is there.
+    pub(super) capabilities: Capabilities,
 }
+
+/// BuildKit's control service.
+pub(super) type Control = ControlClient<Channel>;
 
 /// Status messages of large builds exceed tonic's 4 MiB.
 pub(super) const MAX_MESSAGE: usize = 64 << 20;
@@ -63,13 +73,73 @@ enum Opening {
 /// How long a daemon may take to answer its first call.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+impl Builder {
+    /// A builder without a name, for whatever it can.
+    #[must_use]
+    pub fn at(address: Address) -> Self {
+        Self { address, name: None, platforms: Vec::new() }
+    }
+
+    fn shown(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.address.to_string())
+    }
+}
+
+/// Connects to the first builder for which the platform is native, else to the first that emulates it.
+/// One that does not answer is passed over while there are others.
+pub(super) async fn choose(
+    builders: &[Builder],
+    platform: &Platform,
+    hear: Hear<'_>,
+) -> Result<Line, BuildError> {
+    let mut emulating = None;
+    let mut offers = Vec::new();
+    let mut silent = Vec::new();
+    let found = 'found: {
+        for builder in builders {
+            if !builder.platforms.is_empty() && !builder.platforms.contains(platform) {
+                offers.push(Offer { builder: builder.shown(), platforms: builder.platforms.clone() });
+                continue;
+            }
+            let line = match connect(&builder.address).await {
+                Ok(line) => line,
+                Err(error) => {
+                    silent.push((builder.shown(), error));
+                    continue;
+                }
+            };
+            let can = line.capabilities.platforms.clone();
+            // The first that a builder names is its own; it emulates the others.
+            if can.first() == Some(platform) {
+                break 'found Some(line);
+            }
+            if can.contains(platform) {
+                emulating.get_or_insert(line);
+            } else {
+                offers.push(Offer { builder: builder.shown(), platforms: can });
+            }
+        }
+        emulating
+    };
+    if found.is_some() || !offers.is_empty() {
+        for (builder, error) in &silent {
+            hear(Event::Warning(&format!("builder `{builder}` is passed over: {error}")));
+        }
+    }
+    match found {
+        Some(line) => Ok(line),
+        None if offers.is_empty() && !silent.is_empty() => Err(silent.swap_remove(0).1),
+        None => Err(BuildError::NoBuilder { platform: platform.clone(), offers }),
+    }
+}
+
 /// Connects, in the newest way that the other side understands.
-pub(super) async fn connect(builder: &Builder) -> Result<Line, BuildError> {
-    let (Builder::BuildKit(address) | Builder::Engine(address)) = builder;
+async fn connect(address: &Address) -> Result<Line, BuildError> {
     let attempt = async {
-        let opening = match builder {
-            Builder::Engine(address) if !speaks_http2(address).await? => Opening::Upgrade,
-            _ => Opening::Direct,
+        let opening = match address {
+            Address::Program(program) if program.leads_to == LeadsTo::BuildKit => Opening::Direct,
+            _ if speaks_http2(address).await? => Opening::Direct,
+            _ => Opening::Upgrade,
         };
         try_connect(address.clone(), opening).await
     };
@@ -85,53 +155,74 @@ pub(super) async fn connect(builder: &Builder) -> Result<Line, BuildError> {
 async fn speaks_http2(address: &Address) -> io::Result<bool> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     const SETTINGS: u8 = 4;
-    let mut stream = open(address, Opening::Direct).await?;
+    let mut stream = stream::open(address, Language::Http2).await?;
     let mut answer = [0; 9];
     let asked = async {
         stream.write_all(PREFACE).await?;
+        stream.flush().await?;
         stream.read_exact(&mut answer).await
     };
-    // One that hangs up instead of answering does not speak it either.
-    Ok(asked.await.is_ok() && !answer.starts_with(b"HTTP/") && answer[3] == SETTINGS)
+    match asked.await {
+        Ok(_) => Ok(!answer.starts_with(b"HTTP/") && answer[3] == SETTINGS),
+        // A program says why it ended; a server that hangs up does not speak it.
+        Err(error) if error.kind() == io::ErrorKind::Other => Err(error),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(error),
+        Err(_) => Ok(false),
+    }
 }
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 async fn try_connect(address: Address, opening: Opening) -> Result<Line, AnyError> {
+    let to = address.clone();
     let channel = Endpoint::from_static("http://buildkit")
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .connect_with_connector(tower::service_fn(move |_| {
-            let address = address.clone();
-            async move { open(&address, opening).await.map(TokioIo::new) }
+            let to = to.clone();
+            async move { open(&to, opening).await.map(TokioIo::new) }
         }))
         .await?;
     let mut control = ControlClient::new(channel.clone())
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
     // A call that every BuildKit has: only its answer proves that gRPC is spoken.
-    control.list_workers(ListWorkersRequest::default()).await?;
-    Ok(Line { control, channel })
+    let workers = control
+        .list_workers(ListWorkersRequest::default())
+        .await
+        .map_err(|status| plain(&status))?
+        .into_inner();
+    let capabilities = Capabilities::ask(&mut control, workers).await;
+    Ok(Line { control, channel, address, capabilities })
+}
+
+/// A failed call by its cause: the layers of libraries above it only say that something failed.
+fn plain(status: &tonic::Status) -> AnyError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = status.source();
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return io.to_string().into();
+        }
+        cause = error.source();
+    }
+    status.message().to_owned().into()
 }
 
 async fn open(address: &Address, opening: Opening) -> io::Result<Stream> {
-    let mut stream = match address {
-        Address::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
-        Address::Tcp(host) => {
-            let stream = TcpStream::connect(host).await?;
-            stream.set_nodelay(true)?;
-            Stream::Tcp(stream)
+    match opening {
+        Opening::Direct => stream::open(address, Language::Http2).await,
+        Opening::Upgrade => {
+            let mut stream = stream::open(address, Language::Http1).await?;
+            upgrade(&mut stream).await?;
+            Ok(stream)
         }
-    };
-    if let Opening::Upgrade = opening {
-        upgrade(&mut stream).await?;
     }
-    Ok(stream)
 }
 
 async fn upgrade(stream: &mut Stream) -> io::Result<()> {
-    let request = "POST /grpc HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    let request = "POST /grpc HTTP/1.1\r\nHost: docker\r\nLine: Upgrade\r\nUpgrade: h2c\r\n\r\n";
     stream.write_all(request.as_bytes()).await?;
+    stream.flush().await?;
     // Byte by byte: the first HTTP/2 frame may follow the headers in the same packet.
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
@@ -146,42 +237,5 @@ async fn upgrade(stream: &mut Stream) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::other(format!("`POST /grpc` was answered with `{line}`")))
-    }
-}
-
-enum Stream {
-    Unix(UnixStream),
-    Tcp(TcpStream),
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
     }
 }
