@@ -2,10 +2,11 @@
 //! built for real.
 
 use std::fs;
+use std::process::{Child, Command, Stdio};
 
 use crate::assert_session;
 use crate::building::Project;
-use crate::harness::{Home, root};
+use crate::harness::{Home, must, root, tool};
 
 fn project(files: &[(&str, &str)]) -> Home {
     let home = Home::new();
@@ -211,10 +212,8 @@ fn a_dockerfile_of_ones_own_is_continued() {
     LABEL "org.opencontainers.image.title"="t-own/own"
     LABEL "org.opencontainers.image.version"="1.0.0"
     "#);
-    let built: serde_json::Value = serde_json::from_str(&crate::harness::must(
-        &mut project.imgforge(&["build", "own", "--quiet", "--json"]),
-    ))
-    .unwrap();
+    let built: serde_json::Value =
+        serde_json::from_str(&must(&mut project.imgforge(&["build", "own", "--quiet", "--json"]))).unwrap();
     assert_eq!(built["images"][0]["image"]["layers"].as_array().unwrap().len(), 2, "{built}");
     project.write(
         "recipes/own.toml",
@@ -247,7 +246,7 @@ fn volumes_and_copies_have_their_owner_and_mode() {
          [[steps]]\ncopy = { paths = [\"tool\"], to = \"/opt/\", owner = \"5:6\", mode = \"0750\" }\n",
     );
     project.write("recipes/files/tool", "x");
-    crate::harness::must(&mut project.imgforge(&["build", "t", "--load", "--quiet"]));
+    must(&mut project.imgforge(&["build", "t", "--load", "--quiet"]));
     let listing = project.inside("stat -c '%n %u:%g %a' /app/state /var/own /opt/tool; id -u");
     assert_session!(listing, @"
     /app/state 1001:1001 755
@@ -255,4 +254,57 @@ fn volumes_and_copies_have_their_owner_and_mode() {
     /opt/tool 5:6 750
     1001
     ");
+}
+
+/// A registry for one test, on a port of its own.
+struct Registry(Child, String);
+
+impl Registry {
+    fn start() -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("localhost:{port}");
+        let mut serve = tool("crane", &["registry", "serve", "--address", &address]);
+        let child = serve.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let registry = Self(child, address);
+        while std::net::TcpStream::connect(&registry.1).is_err() {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        registry
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn an_image_of_a_registry_is_a_base_by_its_digest() {
+    let registry = Registry::start();
+    let project = Project::new("t-image", "");
+    fs::write(project.home.path("hello"), "from the registry").unwrap();
+    must(Command::new("tar").current_dir(project.home.path(".")).args([
+        "--numeric-owner",
+        "-cf",
+        "layer.tar",
+        "hello",
+    ]));
+    let (layer, tag) = (project.home.text("layer.tar"), format!("{}/small:1", registry.1));
+    let pushed = must(&mut tool("crane", &["append", "--insecure", "-f", &layer, "-t", &tag]));
+    let tier = |reference: &str| format!("[base.image]\nreference = \"{reference}\"\n");
+    project.write("recipes/image.toml", &tier(&tag));
+    assert_session!(project.home.session(&["recipe", "check"]).replace(&registry.1, "[REGISTRY]"), @"
+    exit 2
+    --- stderr
+    error: recipes/image.toml:2:1: `[REGISTRY]/small:1` does not say which image: a tag can be moved
+        fix: write `registry/repository@sha256:..` with the digest of the image
+
+    hint: change the file, then run `imgforge recipe check`
+    ");
+    project.write("recipes/image.toml", &tier(pushed.trim()));
+    let built = must(&mut project.imgforge(&["build", "image", "--quiet", "--json"]));
+    let built: serde_json::Value = serde_json::from_str(&built).unwrap();
+    assert_eq!(built["images"][0]["image"]["layers"].as_array().unwrap().len(), 2, "{built}");
 }
