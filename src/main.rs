@@ -86,8 +86,8 @@ async fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
         Command::Keys(args) => args.run(&context),
         Command::Sign(args) => args.run(&context),
         Command::Verify(args) => args.run(&context),
-        Command::Release(args) => args.run(&context).await,
-        Command::Fetch(args) => args.run(&context).await,
+        Command::Release(args) => Box::pin(args.run(&context)).await,
+        Command::Fetch(args) => Box::pin(args.run(&context)).await,
         Command::Trust(args) => args.run(&context),
         Command::Completions(args) => {
             args.run(&context);

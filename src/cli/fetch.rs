@@ -8,7 +8,7 @@ use imgforge::model::key::TrustedKeys;
 use imgforge::model::name::{ChannelName, Platform, ProjectName, TierName, Version};
 use imgforge::step::load::Retag;
 use imgforge::step::pin::Pin;
-use imgforge::step::store::Store;
+use imgforge::step::store::Address;
 use imgforge::step::{keyring, pin};
 use serde_json::json;
 
@@ -35,7 +35,7 @@ pub(crate) struct Args {
     channel: Option<ChannelName>,
     /// Where releases live [default: where the pinned project says]
     #[arg(long, value_name = "STORE")]
-    from: Option<Store>,
+    from: Option<Address>,
     #[command(flatten)]
     trust: TrustArgs,
     /// Platform of the image [default: this machine's]
@@ -76,7 +76,7 @@ impl Args {
             tier: self.image.tier,
             platform: self.platform.map_or_else(this_platform, Ok)?,
             which: which(self.image.version, self.channel)?,
-            store: self.from.unwrap_or(pin.store),
+            store: context.store(self.from.as_ref().unwrap_or(&pin.store)),
             keys: TrustedKeys::from(pin.key),
             cache: context.config.cache.join("archives"),
             state: context.config.state.clone(),

@@ -22,6 +22,8 @@ pub(crate) mod verify;
 pub(crate) mod words;
 pub(crate) mod workshop;
 
+use imgforge::step::store::{Address, Store};
+
 use config::Config;
 use report::Failure;
 use screen::Screen;
@@ -47,5 +49,11 @@ pub(crate) struct Context<'a> {
 impl<'a> Context<'a> {
     pub(crate) fn new(screen: &'a Screen) -> Result<Self, Failure> {
         Ok(Self { config: Config::read()?, screen })
+    }
+
+    /// A store, with what this machine knows about reaching it.
+    #[expect(clippy::unused_self, reason = "stores that are not folders need the configuration")]
+    pub(crate) fn store(&self, address: &Address) -> Store {
+        Store::open(address)
     }
 }

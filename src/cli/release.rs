@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use imgforge::flow;
 use imgforge::flow::release::Publication;
 use imgforge::model::name::{ChannelName, TierName, VariableName, Version};
-use imgforge::step::store::Store;
+use imgforge::step::store::Address;
 use serde_json::json;
 
 use super::Context;
@@ -33,7 +33,7 @@ pub(crate) struct Args {
     channel: ChannelName,
     /// Where releases live: a folder, such as a mounted disk or a web server's root
     #[arg(long, value_name = "STORE", env = "IMGFORGE_STORE", default_value = "dist/store")]
-    store: Store,
+    store: Address,
     /// Folder for the packed archives
     #[arg(long, short, value_name = "DIR", default_value = "dist")]
     output: PathBuf,
@@ -60,7 +60,7 @@ impl Args {
             state: context.config.state.clone(),
             version: self.version,
             channel: self.channel,
-            store: self.store,
+            store: context.store(&self.store),
             folder: self.output,
             threads: threads(),
             now: context.config.now,
@@ -72,8 +72,8 @@ impl Args {
         for archive in &release.archives {
             words.archive(&archive.file, archive);
         }
-        words.release(release).channel(channel).row("store", &publication.store);
-        let object = json!({"release": **release, "channel": **channel, "signer": release.signer(), "store": publication.store.to_string()});
+        words.release(release).channel(channel).row("store", &self.store);
+        let object = json!({"release": **release, "channel": **channel, "signer": release.signer(), "store": self.store.to_string()});
         context.screen.result(words.text(), &object);
         Ok(())
     }

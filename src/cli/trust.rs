@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use imgforge::model::name::ProjectName;
 use imgforge::step::keyring;
 use imgforge::step::pin::{self, Pin};
-use imgforge::step::store::Store;
+use imgforge::step::store::Address;
 use serde_json::json;
 
 use super::Context;
@@ -30,7 +30,7 @@ enum Command {
         key: PathBuf,
         /// Where its releases live: a folder
         #[arg(long, value_name = "STORE")]
-        from: Store,
+        from: Address,
     },
     /// Show the projects that are trusted
     Show,
@@ -42,11 +42,12 @@ impl Args {
         let pins = match self.command {
             Command::Add { project, key, from } => {
                 // Relative folders would mean something else in the next shell.
-                let Store::Directory(folder) = from;
+                let Address::Directory(folder) = from;
                 let folder = std::fs::canonicalize(&folder)
                     .or_else(|_| std::path::absolute(&folder))
                     .map_err(|error| Failure::file(&folder, &error))?;
-                let pin = Pin { project, key: keyring::public_file(&key)?, store: Store::Directory(folder) };
+                let pin =
+                    Pin { project, key: keyring::public_file(&key)?, store: Address::Directory(folder) };
                 pin::add(config, &pin)?;
                 vec![pin]
             }

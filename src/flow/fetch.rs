@@ -80,9 +80,9 @@ pub struct Fetched {
 
 /// Fetches, verifies, loads; with [`Proof::Proven`] also proves. Nothing is started.
 pub async fn fetch(order: &Order, hear: Hear<'_>) -> Result<Fetched, Error> {
-    let (release, followed) = choose(order)?;
+    let (release, followed) = choose(order).await?;
     let archive = release.archive(&order.tier, &order.platform).ok_or_else(|| no_archive(order, &release))?;
-    let (checked, path) = obtain(order, &release, archive, hear)?;
+    let (checked, path) = obtain(order, &release, archive, hear).await?;
 
     let engine = Engine::connect(&order.engine).await?;
     load::load(&engine, &checked, order.retag, hear).await?;
@@ -104,14 +104,16 @@ pub async fn fetch(order: &Order, hear: Hear<'_>) -> Result<Fetched, Error> {
 
 type Followed = (Verified<Channel>, Seen, Memory);
 
-fn choose(order: &Order) -> Result<(Verified<Release>, Option<Followed>), Error> {
+async fn choose(order: &Order) -> Result<(Verified<Release>, Option<Followed>), Error> {
     match &order.which {
-        Which::Pinned(version) => Ok((release_of(&order.store, &order.project, version, &order.keys)?, None)),
+        Which::Pinned(version) => {
+            Ok((release_of(&order.store, &order.project, version, &order.keys).await?, None))
+        }
         Which::Channel(name) => {
             let memory = remember::open(&order.state, &order.project, &order.keys, name)?;
-            let channel = download::channel(&order.store, &order.project, name)?.verify(&order.keys)?;
+            let channel = download::channel(&order.store, &order.project, name).await?.verify(&order.keys)?;
             let seen = channel.follow(&order.project, name, memory.seen()?.as_ref(), order.now)?;
-            let release = release_of(&order.store, &order.project, &channel.version, &order.keys);
+            let release = release_of(&order.store, &order.project, &channel.version, &order.keys).await;
             let release = release.map_err(|error| match error {
                 Error::Store(source @ StoreError::Missing { .. }) => {
                     Error::Unreleased { channel: name.clone(), version: channel.version.clone(), source }
@@ -127,13 +129,13 @@ fn choose(order: &Order) -> Result<(Verified<Release>, Option<Followed>), Error>
 }
 
 /// The verified release of a version, refused when it is another project's or version's.
-pub(super) fn release_of(
+pub(super) async fn release_of(
     store: &Store,
     project: &ProjectName,
     version: &Version,
     keys: &TrustedKeys,
 ) -> Result<Verified<Release>, Error> {
-    let release = download::release(store, project, version)?.verify(keys)?;
+    let release = download::release(store, project, version).await?.verify(keys)?;
     if release.project != *project || release.version != *version {
         let [expected, found] =
             [(project, version), (&release.project, &release.version)].map(|(p, v)| format!("{p} {v}"));
@@ -143,7 +145,7 @@ pub(super) fn release_of(
 }
 
 /// The archive, checked: the one in the cache if it is still whole, else downloaded.
-fn obtain(
+async fn obtain(
     order: &Order,
     release: &Verified<Release>,
     archive: Verified<Archive>,
@@ -159,7 +161,7 @@ fn obtain(
         }
     }
     let mut unchecked =
-        download::archive(&order.store, &release.project, &release.version, &archive, &folder, hear)?;
+        download::archive(&order.store, &release.project, &release.version, &archive, &folder, hear).await?;
     hear(Event::Doing(&format!("verifying `{}`", archive.file)));
     let checked = check::archive(unchecked.file()?, archive, hear)?;
     Ok((checked, unchecked.keep()?))

@@ -69,7 +69,7 @@ pub async fn release(
     let keys = TrustedKeys::from(key.public().clone());
     let store = ContentStore::open(&workshop.content)?;
     let memory = remember::open(&ask.state, &project, &keys, &ask.channel)?;
-    let before = may_point(ask, &project, &keys, &memory)?;
+    let before = may_point(ask, &project, &keys, &memory).await?;
 
     let mut archives = Vec::new();
     for tier in &ask.tiers {
@@ -79,26 +79,26 @@ pub async fn release(
     }
     let draft = Release { project, version: ask.version.clone(), created: ask.now, archives };
 
-    let (release, papers) = seal(draft, ask, &keys, key)?;
-    upload::release(&ask.store, &release, &papers)?;
-    upload::archives(&ask.store, &release, &ask.folder, hear)?;
-    upload::sums(&ask.store, &release, &papers, key.public())?;
+    let (release, papers) = seal(draft, ask, &keys, key).await?;
+    upload::release(&ask.store, &release, &papers).await?;
+    upload::archives(&ask.store, &release, &ask.folder, hear).await?;
+    upload::sums(&ask.store, &release, &papers, key.public()).await?;
 
     hear(Event::Doing("reading the release back as an operator will"));
-    rehearse(&ask.store, &release, &keys, &ask.folder, hear)?;
+    rehearse(&ask.store, &release, &keys, &ask.folder, hear).await?;
 
-    let channel = point(ask, &release, &before, &memory, &keys, key)?;
+    let channel = point(ask, &release, &before, &memory, &keys, key).await?;
     Ok(Published { release, channel })
 }
 
 /// The sealed release: the one in the store if this very content was published before.
-fn seal(
+async fn seal(
     draft: Release,
     ask: &Publication,
     keys: &TrustedKeys,
     key: &SigningKey,
 ) -> Result<(Verified<Release>, Papers), Error> {
-    match download::release(&ask.store, &draft.project, &draft.version) {
+    match download::release(&ask.store, &draft.project, &draft.version).await {
         Ok(sealed) => {
             let before = sealed.verify(keys)?;
             if before.archives != draft.archives {
@@ -117,19 +117,20 @@ fn seal(
 }
 
 /// Fetches everything back and checks it, before anybody is pointed to it.
-fn rehearse(
+async fn rehearse(
     store: &Store,
     release: &Verified<Release>,
     keys: &TrustedKeys,
     folder: &Path,
     hear: Hear<'_>,
 ) -> Result<(), Error> {
-    let found = release_of(store, &release.project, &release.version, keys)?;
+    let found = release_of(store, &release.project, &release.version, keys).await?;
     for archive in &found.archives {
         let Some(archive) = found.archive_named(&archive.file) else {
             continue;
         };
-        let mut unchecked = download::archive(store, &found.project, &found.version, &archive, folder, hear)?;
+        let mut unchecked =
+            download::archive(store, &found.project, &found.version, &archive, folder, hear).await?;
         check::archive(unchecked.file()?, archive, hear)?;
     }
     Ok(())
@@ -142,7 +143,7 @@ struct Before {
 }
 
 /// Reads the channel the way operators do. Only its age is no reason to refuse: publishing renews it.
-fn may_point(
+async fn may_point(
     ask: &Publication,
     project: &ProjectName,
     keys: &TrustedKeys,
@@ -150,7 +151,7 @@ fn may_point(
 ) -> Result<Before, Error> {
     let seen = memory.seen()?;
     let after = |sequence: u64| sequence.max(seen.as_ref().map_or(0, |seen| seen.sequence)) + 1;
-    let sealed = match download::channel(&ask.store, project, &ask.channel) {
+    let sealed = match download::channel(&ask.store, project, &ask.channel).await {
         Ok(sealed) => sealed,
         Err(StoreError::Missing { .. }) => return Ok(Before { channel: None, next: after(0) }),
         Err(error) => return Err(error.into()),
@@ -170,7 +171,7 @@ fn may_point(
 
 /// Moves the pointer, and follows it once as an operator would. One that points here already is only
 /// renewed when less than half of its life is left.
-fn point(
+async fn point(
     ask: &Publication,
     release: &Verified<Release>,
     before: &Before,
@@ -196,8 +197,8 @@ fn point(
         floor: before.channel.as_ref().and_then(|(current, _)| current.floor.clone()),
     };
     let (sealed, channel) = sign::seal(&next, key)?;
-    upload::channel(&ask.store, &channel, &sealed, before.channel.as_ref().map(|(_, sealed)| sealed))?;
-    let found = download::channel(&ask.store, &release.project, &ask.channel)?.verify(keys)?;
+    upload::channel(&ask.store, &channel, &sealed, before.channel.as_ref().map(|(_, sealed)| sealed)).await?;
+    let found = download::channel(&ask.store, &release.project, &ask.channel).await?.verify(keys)?;
     let seen = found.follow(&release.project, &ask.channel, memory.seen()?.as_ref(), ask.now)?;
     memory.remember(&seen)?;
     Ok(channel)

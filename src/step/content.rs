@@ -12,7 +12,8 @@ use oci_spec::image::ImageManifest;
 use serde::{Deserialize, Serialize};
 
 use super::atomic::{self, Draft};
-use crate::model::digest::{Digest, Hasher};
+use super::stream::Hashing;
+use crate::model::digest::Digest;
 use crate::model::image::{Blob, Image, ImageError};
 use crate::model::name::{ImageTag, Platform};
 
@@ -108,13 +109,12 @@ impl ContentStore {
     ) -> Result<Blob, ContentError> {
         let mut create = || {
             let mut draft = Draft::beside(&self.path(&Digest::of(b"")))?;
-            let mut hashing = Hashing { out: draft.file(), hasher: Hasher::default() };
+            let mut hashing = Hashing::new(draft.file());
             let mut buffered = BufWriter::with_capacity(1 << 18, &mut hashing);
             write(&mut buffered)?;
             buffered.flush()?;
             drop(buffered);
-            let size = hashing.hasher.size();
-            let blob = Blob { digest: hashing.hasher.finish(), size };
+            let blob = hashing.blob();
             // Also over one that is there: it may be damaged, and the bytes are written anyway.
             draft.keep(&self.path(&blob.digest), 0o644)?;
             Ok(blob)
@@ -235,24 +235,6 @@ impl ContentStore {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> ContentError {
         ContentError::Damaged { folder: self.folder.clone(), file: file.to_owned(), source: source.into() }
-    }
-}
-
-/// Hashes what passes.
-struct Hashing<'a> {
-    out: &'a mut File,
-    hasher: Hasher,
-}
-
-impl Write for Hashing<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Brings documents and archives here from a store. Nothing is believed yet.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::atomic::{Draft, open_file, read_bounded};
@@ -24,21 +24,21 @@ pub enum DownloadError {
 }
 
 /// A sealed channel.
-pub fn channel(
+pub async fn channel(
     store: &Store,
     project: &ProjectName,
     name: &ChannelName,
 ) -> Result<Sealed<Channel>, StoreError> {
-    store.get(&Key::channel(project, name), MAX_BYTES).map(Sealed::from_bytes)
+    store.get(&Key::channel(project, name), MAX_BYTES).await.map(Sealed::from_bytes)
 }
 
 /// A sealed release.
-pub fn release(
+pub async fn release(
     store: &Store,
     project: &ProjectName,
     version: &Version,
 ) -> Result<Sealed<Release>, StoreError> {
-    store.get(&Key::release(project, version), MAX_BYTES).map(Sealed::from_bytes)
+    store.get(&Key::release(project, version), MAX_BYTES).await.map(Sealed::from_bytes)
 }
 
 /// The sealed release that lies beside an archive; `None` when there is none.
@@ -79,7 +79,7 @@ impl Unchecked {
 }
 
 /// Copies an archive into a folder. Never more bytes than the release announces are written.
-pub fn archive(
+pub async fn archive(
     store: &Store,
     project: &ProjectName,
     version: &Version,
@@ -89,15 +89,18 @@ pub fn archive(
 ) -> Result<Unchecked, DownloadError> {
     hear(Event::Doing(&format!("downloading `{}`", archive.file)));
     let target = folder.join(&archive.file);
-    let from = store.open(&Key::file(project, version, &archive.file))?;
-    let copy = || {
-        let mut draft = Draft::beside(&target)?;
-        let mut from = Counted::new(from, archive.size, hear).take(archive.size.saturating_add(1));
-        io::copy(&mut from, draft.file())?;
-        Ok(draft)
-    };
-    match copy() {
-        Ok(draft) => Ok(Unchecked { draft, target }),
-        Err(error) => Err(DownloadError::Io(folder.to_owned(), error)),
+    let key = Key::file(project, version, &archive.file);
+    let disk = |error| DownloadError::Io(folder.to_owned(), error);
+    let mut from = store.read(&key).await?;
+    let mut draft = Draft::beside(&target).map_err(disk)?;
+    let mut out = Counted::new(draft.file(), archive.size, hear);
+    let mut left = archive.size.saturating_add(1);
+    while left > 0
+        && let Some(mut piece) = from.next().await.map_err(|error| store.error(&key, error))?
+    {
+        piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        out.write_all(&piece).map_err(disk)?;
+        left -= piece.len() as u64;
     }
+    Ok(Unchecked { draft, target })
 }

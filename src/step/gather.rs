@@ -6,9 +6,10 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use super::stream;
 use crate::model::context::{Entry, File, Source, Tree};
-use crate::model::digest::Hasher;
 use crate::model::ignore::{BadRule, Ignore};
+use crate::model::image::Blob;
 use crate::model::plan::Plan;
 
 /// Why the context cannot be collected.
@@ -106,18 +107,10 @@ fn ignore(root: &Path) -> Result<Ignore, GatherError> {
 fn file(path: &Path) -> Result<Entry, GatherError> {
     let read = || {
         let mut input = fs::File::open(path)?;
-        let mut hasher = Hasher::default();
-        let mut buffer = vec![0; 1 << 18];
-        loop {
-            match io::Read::read(&mut input, &mut buffer)? {
-                0 => break,
-                read => hasher.update(&buffer[..read]),
-            }
-        }
+        let Blob { digest, size } = stream::measure(&mut input)?;
         let executable = input.metadata()?.permissions().mode() & 0o100 != 0;
-        let size = hasher.size();
         let source = Source::Disk(path.to_owned());
-        Ok(Entry::File(File { source, size, digest: hasher.finish(), executable }))
+        Ok(Entry::File(File { source, size, digest, executable }))
     };
     read().map_err(|error| GatherError::Io(path.to_owned(), error))
 }

@@ -1,7 +1,8 @@
 //! What we do: one verb a file, one thing of the model in, the next one out.
 //!
 //! Steps do not know each other, do not print, and read neither the environment nor the clock.
-//! What several of them need is a noun: [`content`], [`store`], [`engine`], [`progress`], [`atomic`].
+//! What several of them need is a noun: [`content`], [`store`], [`engine`], [`progress`], [`atomic`],
+//! [`stream`].
 
 pub mod atomic;
 pub mod bootstrap;
@@ -21,4 +22,5 @@ pub mod read;
 pub mod remember;
 pub mod sign;
 pub mod store;
+pub mod stream;
 pub mod upload;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::atomic;
-use super::store::{BadStore, Store};
+use super::store::{Address, BadAddress};
 use crate::model::key::{KeyError, PublicKey};
 use crate::model::name::ProjectName;
 use crate::model::recipe::parse::{Finding, parse};
@@ -22,7 +22,7 @@ pub struct Pin {
     /// Its key.
     pub key: PublicKey,
     /// Where its releases live.
-    pub store: Store,
+    pub store: Address,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -46,7 +46,7 @@ pub enum PinError {
     Key(PathBuf, #[source] KeyError),
     /// A store that cannot be used.
     #[error("the store in `{}` cannot be used", .0.display())]
-    Store(PathBuf, #[source] BadStore),
+    Store(PathBuf, #[source] BadAddress),
     /// Another key is pinned already.
     #[error("project `{0}` is already trusted with another key, {1}")]
     Other(ProjectName, String),

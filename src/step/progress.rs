@@ -72,3 +72,15 @@ impl<T: std::io::Read> std::io::Read for Counted<'_, T> {
         Ok(read)
     }
 }
+
+impl<T: std::io::Write> std::io::Write for Counted<'_, T> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.count(written);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
+    }
+}

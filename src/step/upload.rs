@@ -5,13 +5,12 @@
 //! Everything but the channel never changes, so a killed publication is run again and finds what it
 //! did before.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::atomic;
-use super::progress::{Counted, Event, Hear};
-use super::store::{Key, Store, StoreError};
+use super::progress::{Event, Hear};
+use super::store::{Key, Source, Store, StoreError};
 use crate::model::channel::Channel;
 use crate::model::image::Blob;
 use crate::model::key::PublicKey;
@@ -53,7 +52,7 @@ impl Papers {
 }
 
 /// Puts the archives of a release, found in `folder`.
-pub fn archives(
+pub async fn archives(
     store: &Store,
     release: &Verified<Release>,
     folder: &Path,
@@ -62,31 +61,36 @@ pub fn archives(
     for archive in &release.archives {
         let path = folder.join(&archive.file);
         hear(Event::Doing(&format!("publishing `{}`", archive.file)));
-        let file = File::open(&path).map_err(|error| UploadError::Io(path, error))?;
         let blob = Blob { digest: archive.digest, size: archive.size };
-        let mut counted = Counted::new(file, archive.size, hear);
-        store.put(&Key::file(&release.project, &release.version, &archive.file), &blob, &mut counted)?;
+        let key = Key::file(&release.project, &release.version, &archive.file);
+        store.put(&key, &blob, Source::File(&path), hear).await?;
     }
     Ok(())
 }
 
 /// Puts the release document: from here on the version is taken.
-pub fn release(store: &Store, release: &Release, papers: &Papers) -> Result<(), UploadError> {
+pub async fn release(store: &Store, release: &Release, papers: &Papers) -> Result<(), UploadError> {
     let (key, bytes) = (Key::release(&release.project, &release.version), papers.release.bytes());
-    store.put(&key, &Blob::of(bytes), &mut &bytes[..])?;
+    store.put(&key, &Blob::of(bytes), Source::Bytes(bytes), &|_| {}).await?;
     Ok(())
 }
 
 /// Puts `SHA256SUMS` and its signature.
-pub fn sums(store: &Store, release: &Release, papers: &Papers, key: &PublicKey) -> Result<(), UploadError> {
+pub async fn sums(
+    store: &Store,
+    release: &Release,
+    papers: &Papers,
+    key: &PublicKey,
+) -> Result<(), UploadError> {
     let place = |name| Key::file(&release.project, &release.version, name);
     let (sums, signature) = (papers.sums.as_bytes(), papers.signature.as_bytes());
-    store.put(&place(sums::FILE_NAME), &Blob::of(sums), &mut &sums[..])?;
+    store.put(&place(sums::FILE_NAME), &Blob::of(sums), Source::Bytes(sums), &|_| {}).await?;
     // ECDSA never signs the same way twice: after an interrupted run, the signature that is there
     // counts if it is good.
-    let there = store.get(&place(sums::SIGNATURE_NAME), MAX_BYTES);
+    let there = store.get(&place(sums::SIGNATURE_NAME), MAX_BYTES).await;
     if !there.is_ok_and(|found| sums::is_signed(&papers.sums, &found, key)) {
-        store.put(&place(sums::SIGNATURE_NAME), &Blob::of(signature), &mut &signature[..])?;
+        let blob = Blob::of(signature);
+        store.put(&place(sums::SIGNATURE_NAME), &blob, Source::Bytes(signature), &|_| {}).await?;
     }
     Ok(())
 }
@@ -101,12 +105,12 @@ pub fn beside(folder: &Path, papers: &Papers) -> Result<(), UploadError> {
 }
 
 /// Moves the pointer, if it still is what was read before.
-pub fn channel(
+pub async fn channel(
     store: &Store,
     channel: &Verified<Channel>,
     sealed: &Sealed<Channel>,
     before: Option<&Sealed<Channel>>,
 ) -> Result<(), UploadError> {
     let key = Key::channel(&channel.project, &channel.channel);
-    Ok(store.replace(&key, before.map(Sealed::bytes), sealed.bytes())?)
+    Ok(store.replace(&key, before.map(Sealed::bytes), sealed.bytes()).await?)
 }

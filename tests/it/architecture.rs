@@ -24,7 +24,7 @@ const MODEL_CRATES: [&str; 16] = [
 ];
 
 /// What steps share; every other step is a verb, and verbs do not know each other.
-const SHARED_STEPS: [&str; 6] = ["atomic", "content", "engine", "keyring", "progress", "store"];
+const SHARED_STEPS: [&str; 7] = ["atomic", "content", "engine", "keyring", "progress", "store", "stream"];
 
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();

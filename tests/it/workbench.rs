@@ -86,9 +86,13 @@ impl Bench {
         let sums = imgforge::model::sums::render(&verified);
         let signature = sign::detached(sums.as_bytes(), key).unwrap();
         let papers = Papers { release: sealed.clone(), sums, signature };
-        upload::release(&self.store(), &verified, &papers).unwrap();
-        upload::archives(&self.store(), &verified, &self.home.path("dist"), &|_| {}).unwrap();
-        upload::sums(&self.store(), &verified, &papers, key.public()).unwrap();
+        let (store, dist) = (self.store(), self.home.path("dist"));
+        wait(async {
+            upload::release(&store, &verified, &papers).await?;
+            upload::archives(&store, &verified, &dist, &|_| {}).await?;
+            upload::sums(&store, &verified, &papers, key.public()).await
+        })
+        .unwrap();
         sealed
     }
 
@@ -154,6 +158,11 @@ impl Drop for Bench {
             crate::harness::run(&mut crate::harness::tool("docker", &["image", "rm", "-f", tag]));
         }
     }
+}
+
+/// Waits for what is asynchronous.
+pub(crate) fn wait<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Runtime::new().unwrap().block_on(work)
 }
 
 pub(crate) fn now() -> Timestamp {

@@ -1,0 +1,59 @@
+//! Names of objects, always made from parsed names.
+
+use std::fmt;
+
+use crate::model::name::{ChannelName, ProjectName, Version};
+use crate::model::release;
+
+const CHANNEL_SUFFIX: &str = ".sigstore.json";
+
+/// The name of an object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key(String);
+
+impl Key {
+    /// A channel's pointer.
+    #[must_use]
+    pub fn channel(project: &ProjectName, channel: &ChannelName) -> Self {
+        Self(format!("{project}/channels/{channel}{CHANNEL_SUFFIX}"))
+    }
+
+    /// A file of a release. `file` comes from a verified release or is a constant.
+    #[must_use]
+    pub fn file(project: &ProjectName, version: &Version, file: &str) -> Self {
+        Self(format!("{project}/releases/{version}/{file}"))
+    }
+
+    /// A release.
+    #[must_use]
+    pub fn release(project: &ProjectName, version: &Version) -> Self {
+        Self::file(project, version, release::FILE_NAME)
+    }
+
+    /// The folder of all channels.
+    pub(super) fn channels(project: &ProjectName) -> Self {
+        Self(format!("{project}/channels/"))
+    }
+
+    /// The channel that an object of that folder is.
+    pub(super) fn channel_of(name: &str) -> Option<ChannelName> {
+        name.strip_suffix(CHANNEL_SUFFIX)?.parse().ok()
+    }
+
+    /// The folder of all releases.
+    pub(super) fn releases(project: &ProjectName) -> Self {
+        Self(format!("{project}/releases/"))
+    }
+
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
