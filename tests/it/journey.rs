@@ -112,9 +112,10 @@ fn contract() {
     assert_session!(home.record(&mut tool("docker", &["run", "--rm", TAG])), @"
     exit 64
     --- stderr
-    error: oracle cannot start, 2 settings are missing
-      DEPLOYMENT_ENGINE_URL: address of the deployment engine, such as https://engine.example
+    error: oracle cannot start, 3 settings are missing
+      DEPLOYMENT_ENGINE_URL: address of the deployment engine, without user name and password
       NODE_ID: name of this node: lower-case letters, digits and `-`
+      NODE_VERSION: the version that the deployment engine expects of this node; another one is reported
 
     hint: give them with `docker run -e NAME=value` or `--env-file FILE`
     ");
@@ -127,15 +128,17 @@ fn lifecycle() {
         "NODE_ID=n1",
         "-e",
         "DEPLOYMENT_ENGINE_URL=https://e.example",
+        "-e",
+        "NODE_VERSION=0.0.7",
     ]);
     let end = Instant::now() + Duration::from_mins(1);
     while container.inspect("{{.State.Health.Status}}") != "healthy" {
         assert!(Instant::now() < end, "{}", docker(&["logs", &container.0]));
         std::thread::sleep(Duration::from_millis(300));
     }
-    let probe = "Promise.all([3000, 9090].flatMap(p => ['health', 'ready', 'metrics'].map(async w => { \
-                 const r = await fetch(`http://127.0.0.1:${p}/${w}`); if (!r.ok) throw new Error(p + w + r.status); \
-                 return r.text(); }))).then(t => console.log(t.join('\\n')))";
+    let probe = "Promise.all(['3000/health', '3000/ready', '3000/v1/version', '9090/health', '9090/metrics'].map(async a => { \
+                 const r = await fetch('http://127.0.0.1:' + a); if (!r.ok) throw new Error(a + r.status); \
+                 return r.text(); })).then(t => console.log(t.join('\\n')))";
     let said = docker(&["exec", &container.0, "node", "-e", probe]);
     assert!(said.contains("noderr_build_info{") && said.contains("version=\"0.0.7\""), "{said}");
     assert_eq!(docker(&["exec", &container.0, "id", "-u"]).trim(), "1001");
@@ -143,7 +146,14 @@ fn lifecycle() {
     assert_eq!(container.inspect("{{.State.ExitCode}}"), "0", "{}", docker(&["logs", &container.0]));
 
     // Half a node is not a node: when one service dies, the container ends, and says so.
-    let container = Container::start(&["-e", "NODE_ID=n1", "-e", "DEPLOYMENT_ENGINE_URL=https://e.example"]);
+    let container = Container::start(&[
+        "-e",
+        "NODE_ID=n1",
+        "-e",
+        "DEPLOYMENT_ENGINE_URL=https://e.example",
+        "-e",
+        "NODE_VERSION=0.0.7",
+    ]);
     let kill = "sleep 2; for p in /proc/[0-9]*; do if tr '\\0' ' ' < $p/cmdline | grep -q '^node services/telemetry'; \
                 then kill -9 ${p#/proc/}; fi; done";
     docker(&["exec", &container.0, "bash", "-c", kill]);

@@ -13,14 +13,20 @@ fn the_sample_is_listed_checked_and_rendered() {
     assert_session!(run(&["recipe", "list"]), @"
     exit 0
     --- stdout
+    all        Oracle, guardian and validator in one
     base       Debian with Node.js for Noderr nodes
-    oracle     Oracle node: market data and telemetry
+    guardian   Guardian node: consensus, governance, execution, risk and settlement
+    oracle     Oracle node: market data, model, strategy and capital
+    validator  Validator node: chain, attestations and heartbeat
     ");
     assert_session!(run(&["recipe", "check"]), @"
     exit 0
     --- stdout
+    all        ok
     base       ok
+    guardian   ok
     oracle     ok
+    validator  ok
     ");
     assert_session!(run(&["recipe", "render", "oracle", "--version", "1.2.3"]), @r#"
     exit 0
@@ -38,24 +44,42 @@ fn the_sample_is_listed_checked_and_rendered() {
     COPY ["workspace/packages", "/app/packages/"]
     COPY ["workspace/services", "/app/services/"]
     RUN --mount=type=secret,id=ca-bundle --mount=type=cache,target=/root/.npm ["/bin/sh", "-c", "if [ -f /run/secrets/ca-bundle ]; then export NODE_EXTRA_CA_CERTS=/run/secrets/ca-bundle; fi; cd /app && npm ci --omit=dev --ignore-scripts --no-audit --no-fund"]
+    RUN ["/bin/sh", "-c", "find /app/node_modules/@noderr -type l ! -name runtime -delete"]
+
+    FROM base AS oracle.learning
+    RUN ["/bin/sh", "-c", "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -- python3 python3-pip && rm -rf /var/lib/apt/lists/*"]
+    RUN --mount=type=secret,id=ca-bundle --mount=type=cache,target=/root/.cache/pip --mount=type=bind,source=workspace/services/ml-inference/requirements.txt,target=/run/imgforge/requirements.txt ["/bin/sh", "-c", "if [ -f /run/secrets/ca-bundle ]; then export PIP_CERT=/run/secrets/ca-bundle; fi; python3 -m venv --without-pip /app/venv && python3 -m pip --python /app/venv/bin/python install --require-hashes --only-binary :all: --no-compile --disable-pip-version-check -r /run/imgforge/requirements.txt"]
 
     FROM base AS oracle
+    RUN ["/bin/sh", "-c", "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -- python3 && rm -rf /var/lib/apt/lists/*"]
+    COPY --from=oracle.learning ["/app/venv", "/app/venv/"]
     COPY --from=oracle.dependencies ["/app/node_modules", "/app/node_modules/"]
     COPY ["workspace/package.json", "/app/"]
     COPY ["workspace/packages", "/app/packages/"]
-    COPY ["workspace/services", "/app/services/"]
-    COPY ["workspace/bin", "/app/bin/"]
+    COPY ["workspace/services/telemetry", "/app/services/telemetry/"]
+    COPY ["workspace/services/market-data", "/app/services/market-data/"]
+    COPY ["workspace/services/exchange-connectors", "/app/services/exchange-connectors/"]
+    COPY ["workspace/services/data-connectors", "/app/services/data-connectors/"]
+    COPY ["workspace/services/ml-inference", "/app/services/ml-inference/"]
+    COPY ["workspace/services/quant-research", "/app/services/quant-research/"]
+    COPY ["workspace/services/market-intelligence", "/app/services/market-intelligence/"]
+    COPY ["workspace/services/strategy", "/app/services/strategy/"]
+    COPY ["workspace/services/capital-ai", "/app/services/capital-ai/"]
     COPY [".imgforge/entrypoint", "/usr/local/bin/imgforge-entrypoint"]
-    ENTRYPOINT ["/usr/bin/tini", "--", "/usr/local/bin/imgforge-entrypoint"]
+    ENTRYPOINT ["/usr/local/bin/imgforge-entrypoint"]
     ENV LOG_LEVEL="info"
     ENV NODE_ENV="production"
+    ENV RELEASE_CHANNEL="stable"
+    ENV STATE_DIR="/app/state"
     EXPOSE 3000
     EXPOSE 9090
-    HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["node", "bin/health.mjs"]
+    HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["node", "-e", "fetch('http://127.0.0.1:3000/ready').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+    COPY --chown=1001:1001 [".imgforge/volumes/state", "/app/"]
+    VOLUME ["/app/state"]
     USER 1001:1001
     COPY [".imgforge/VERSION", "/app/VERSION"]
-    LABEL "dev.imgforge.run"="{\"capabilities\":[],\"read_only\":false,\"ports\":{\"api\":{\"number\":3000,\"protocol\":\"tcp\",\"service\":null,\"publish\":\"local\",\"description\":\"market data: /v1, /health, /ready, /metrics\"},\"metrics\":{\"number\":9090,\"protocol\":\"tcp\",\"service\":null,\"publish\":\"local\",\"description\":\"telemetry: /health, /ready, /metrics\"}}}"
-    LABEL "org.opencontainers.image.description"="Oracle node: market data and telemetry"
+    LABEL "dev.imgforge.run"="{\"memory\":4294967296,\"pids\":512,\"capabilities\":[],\"read_only\":true,\"tmpfs\":{\"/tmp\":67108864},\"volumes\":{\"state\":\"/app/state\"},\"ports\":{\"api\":{\"number\":3000,\"protocol\":\"tcp\",\"service\":\"telemetry\",\"publish\":\"public\",\"description\":\"/v1/SERVICE/.. of every service, /v1/version, /health, /ready\"},\"metrics\":{\"number\":9090,\"protocol\":\"tcp\",\"service\":\"telemetry\",\"publish\":\"local\",\"description\":\"/metrics of all services, /health, /ready\"}}}"
+    LABEL "org.opencontainers.image.description"="Oracle node: market data, model, strategy and capital"
     LABEL "org.opencontainers.image.licenses"="Apache-2.0"
     LABEL "org.opencontainers.image.title"="noderr/oracle"
     LABEL "org.opencontainers.image.vendor"="imgforge sample"

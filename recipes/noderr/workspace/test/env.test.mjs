@@ -19,9 +19,8 @@ function tempFile(t, content) {
 }
 
 test('defaults apply, and an empty variable counts as not set', () => {
-  const { values, problems } = readEnv(nodeSettings, { ...baseEnv, HOST: '', LOG_LEVEL: '' });
+  const { values, problems } = readEnv(nodeSettings, { ...baseEnv, STOP_TIMEOUT_MS: '', LOG_LEVEL: '' });
   assert.deepEqual(problems, []);
-  assert.equal(values.HOST, '0.0.0.0');
   assert.equal(values.LOG_LEVEL, 'info');
   assert.equal(values.STOP_TIMEOUT_MS, 10_000);
 });
@@ -57,14 +56,14 @@ test('a service reports all problems in one message and exits 64', { timeout: 20
   const { closed } = run('services/market-data/main.mjs', {
     NODE_ID: 'Not Valid',
     NODE_VERSION: '1.2.3',
-    API_PORT: '99999',
+    MARKET_DATA_PORT: '99999',
     LOG_LEVEL: 'loud',
     WALLET_PRIVATE_KEY: key,
   });
   const { code, stderr } = await closed;
   assert.equal(code, 64);
   assert.match(stderr, /^market-data: 5 problem\(s\) in the settings\n/);
-  for (const name of ['NODE_ID', 'DEPLOYMENT_ENGINE_URL', 'API_PORT', 'LOG_LEVEL', 'WALLET_PRIVATE_KEY']) {
+  for (const name of ['NODE_ID', 'DEPLOYMENT_ENGINE_URL', 'MARKET_DATA_PORT', 'LOG_LEVEL', 'WALLET_PRIVATE_KEY']) {
     assert.match(stderr, new RegExp(`^  - ${name} `, 'm'));
   }
   assert.ok(!stderr.includes(key), 'the key is not printed');

@@ -20,7 +20,7 @@ test('market-data answers over HTTP', { timeout: 30_000 }, async (t) => {
     assert.equal(health.status, 200);
     assert.equal(health.body.status, 'ok');
     assert.equal(health.body.version, '1.2.3');
-    assert.equal(health.body.deploymentEngineUrl, 'https://engine.example.org/');
+    assert.equal(health.body.nodeId, 'test-node');
     assert.deepEqual(await getJson('/ready'), { status: 200, body: { ready: true } });
   });
 
@@ -63,6 +63,8 @@ test('market-data answers over HTTP', { timeout: 30_000 }, async (t) => {
     assert.equal(body.signature.message, message);
     assert.equal(verifyMessage(message, body.signature.value), new Wallet(`0x${key}`).address);
     assert.deepEqual((await getJson('/v1/symbols')).body, { symbols: [{ symbol: 'ETH-USD', count: 4 }] });
+    const { observations } = (await getJson('/v1/observations/ETH-USD')).body;
+    assert.deepEqual(observations.find((/** @type {any} */ one) => one.source === 'c'), { source: 'c', price: '7' });
   });
 
   await t.test('an older observation does not replace a newer one', async () => {

@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { verifyMessage, Wallet } from 'ethers';
 import { Registry } from 'prom-client';
+import { lines, sign } from '@noderr/runtime/wallet.mjs';
 import { formatPrice, median, parsePrice, PRICE_PATTERN } from '../services/market-data/decimal.mjs';
 import { createMetrics, MAX_COUNTED_PAIRS } from '../services/market-data/metrics.mjs';
-import { canonicalMessage, signQuote } from '../services/market-data/sign.mjs';
+import { canonicalMessage } from '../services/market-data/sign.mjs';
 import { MAX_AHEAD_MS, PriceWindow } from '../services/market-data/window.mjs';
 
 /** @param {string[]} texts */
@@ -88,8 +89,14 @@ test('the signature is over the documented message', async () => {
   const quote = { nodeId: 'n1', symbol: 'A-B', price: '1.5', count: 3, asOf: '2026-01-02T03:04:05.006Z' };
   const message = 'noderr-price-v1\nnode:n1\nsymbol:A-B\nprice:1.5\ncount:3\nasOf:2026-01-02T03:04:05.006Z';
   assert.equal(canonicalMessage(quote), message);
-  const signature = await signQuote(wallet, quote);
+  const signature = await sign(wallet, canonicalMessage(quote));
+  assert.ok(signature);
   assert.equal(verifyMessage(message, signature.value), wallet.address);
   assert.equal(signature.signer, wallet.address);
   assert.notEqual(verifyMessage(message.replace('1.5', '1.6'), signature.value), wallet.address);
+});
+
+test('no field of a signed message can bring a line of its own', async () => {
+  assert.throws(() => lines('noderr-price-v1', { node: 'n1\nprice:9' }), /line feed/);
+  assert.equal(await sign(undefined, 'anything'), null);
 });

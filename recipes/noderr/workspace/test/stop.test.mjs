@@ -59,6 +59,7 @@ for (const signal of /** @type {NodeJS.Signals[]} */ (['SIGTERM', 'SIGINT'])) {
 
 test('a connection that never sent a request does not delay the stop', { timeout: 30_000 }, async (t) => {
   const service = await startService(t, 'telemetry');
+  await service.logged('listening', ({ server }) => server === 'api');
   const socket = connect(service.port, '127.0.0.1');
   socket.on('error', () => {});
   t.after(() => socket.destroy());
@@ -81,5 +82,5 @@ test('exit 1 when a request does not end within STOP_TIMEOUT_MS', { timeout: 30_
 
 test('exit 1 with a log line when the port is taken', { timeout: 30_000 }, async (t) => {
   const { port } = await startService(t, 'market-data');
-  await assert.rejects(startService(t, 'market-data', { API_PORT: String(port) }), /ended with 1/);
+  await assert.rejects(startService(t, 'market-data', { MARKET_DATA_PORT: String(port) }), /ended with 1/);
 });

@@ -7,6 +7,7 @@ import { collectDefaultMetrics, Registry } from 'prom-client';
 
 /**
  * @typedef {object} Service
+ * @property {string} name
  * @property {FastifyInstance} app routes are added here before start()
  * @property {Registry} registry metrics are registered here
  * @property {(reason: string) => void} notReady /ready answers 503 with this reason
@@ -14,20 +15,24 @@ import { collectDefaultMetrics, Registry } from 'prom-client';
  * @property {(at: { host: string, port: number }) => Promise<void>} start
  */
 
+/** Servers of this process; it ends when all of them have stopped. @type {(() => Promise<void>)[]} */
+const stops = [];
+
 /**
- * An HTTP server with /health, /ready, /metrics and a clean stop.
+ * An HTTP server with /health, /ready, /metrics and a clean stop. A process may have more than one.
  *
  * @param {object} options
  * @param {string} options.name
  * @param {Logger} options.log
  * @param {number} options.stopTimeoutMs
  * @param {Record<string, string>} options.about fields added to the /health answer
+ * @param {'served' | 'collected' | 'none'} [options.metrics] `collected`: the caller adds /metrics
  * @returns {Service}
  */
-export function createService({ name, log, stopTimeoutMs, about }) {
+export function createService({ name, log, stopTimeoutMs, about, metrics = 'served' }) {
   const registry = new Registry();
   registry.setDefaultLabels({ service: name });
-  collectDefaultMetrics({ register: registry });
+  if (metrics !== 'none') collectDefaultMetrics({ register: registry });
 
   const app = fastify({
     bodyLimit: 64 * 1024,
@@ -75,8 +80,10 @@ export function createService({ name, log, stopTimeoutMs, about }) {
     if (reason === undefined) return { ready: true };
     return reply.code(503).send({ ready: false, reason });
   });
-  app.get('/metrics', probe, async (_request, reply) =>
-    reply.type(registry.contentType).send(await registry.metrics()));
+  if (metrics === 'served') {
+    app.get('/metrics', probe, async (_request, reply) =>
+      reply.type(registry.contentType).send(await registry.metrics()));
+  }
 
   /**
    * Fastify closes idle connections only. One that never sent a request does
@@ -86,30 +93,17 @@ export function createService({ name, log, stopTimeoutMs, about }) {
     if (inFlight === 0) app.server.closeAllConnections();
   }
 
-  /** @param {NodeJS.Signals} signal */
-  async function stop(signal) {
-    if (stopping) return;
+  async function stop() {
     stopping = true;
     reason = 'stopping';
-    log.info('stopping', { signal, inFlight });
-    setTimeout(() => {
-      log.error('stop took too long', { stopTimeoutMs, inFlight });
-      process.exit(1);
-    }, stopTimeoutMs);
-    try {
-      const closed = app.close();
-      // After this turn of the loop a request that had already arrived is counted.
-      setImmediate(closeUnused);
-      await closed;
-    } catch (error) {
-      log.error('stop failed', { error });
-      process.exit(1);
-    }
-    log.info('stopped');
-    process.exit(0);
+    const closed = app.close();
+    // After this turn of the loop a request that had already arrived is counted.
+    setImmediate(closeUnused);
+    await closed;
   }
 
   return {
+    name,
     app,
     registry,
     ready() {
@@ -119,17 +113,45 @@ export function createService({ name, log, stopTimeoutMs, about }) {
       if (!stopping) reason = text;
     },
     async start({ host, port }) {
-      process.on('SIGTERM', stop);
-      process.on('SIGINT', stop);
+      if (stops.push(stop) === 1) stopOnSignal({ log, stopTimeoutMs });
       try {
         await app.listen({ host, port });
         const [bound] = /** @type {import('node:net').AddressInfo[]} */ (app.addresses());
-        log.info('listening', { host, port: bound?.port, ...about });
+        log.info('listening', { server: name, host, port: bound?.port, ...about });
       } catch (error) {
-        if (stopping) return; // stop() ends the process
-        log.error('cannot listen', { host, port, error });
+        if (stopping) return; // stopOnSignal() ends the process
+        log.error('cannot listen', { server: name, host, port, error });
         process.exit(1);
       }
     },
   };
+}
+
+/**
+ * @param {object} options
+ * @param {Logger} options.log
+ * @param {number} options.stopTimeoutMs
+ */
+function stopOnSignal({ log, stopTimeoutMs }) {
+  let stopping = false;
+  /** @param {NodeJS.Signals} signal */
+  async function end(signal) {
+    if (stopping) return;
+    stopping = true;
+    log.info('stopping', { signal });
+    setTimeout(() => {
+      log.error('stop took too long', { stopTimeoutMs });
+      process.exit(1);
+    }, stopTimeoutMs);
+    try {
+      await Promise.all(stops.map((stop) => stop()));
+    } catch (error) {
+      log.error('stop failed', { error });
+      process.exit(1);
+    }
+    log.info('stopped');
+    process.exit(0);
+  }
+  process.on('SIGTERM', end);
+  process.on('SIGINT', end);
 }

@@ -2,7 +2,7 @@
 /** @import { Spec } from './env.mjs' */
 
 /** The image build writes the release version here. */
-const VERSION_FILE = '/app/VERSION';
+export const VERSION_FILE = '/app/VERSION';
 
 /**
  * Parser for a whole number within bounds.
@@ -38,6 +38,9 @@ export function httpUrl(text) {
   return url.href;
 }
 
+/** A version without `v` and without build data, as imgforge writes it. */
+export const VERSION_PATTERN = /^\d{1,9}\.\d{1,9}\.\d{1,9}(-[0-9A-Za-z.-]{1,40})?$/;
+
 /**
  * Settings that every service of the node takes.
  *
@@ -49,9 +52,8 @@ export const nodeSettings = {
   NODE_VERSION: {
     required: true,
     fallbackFile: VERSION_FILE,
-    pattern: /^[0-9A-Za-z][0-9A-Za-z._+-]{0,63}$/,
+    pattern: VERSION_PATTERN,
   },
-  HOST: { default: '0.0.0.0' },
   LOG_LEVEL: { default: 'info', pattern: /^(debug|info|warn|error)$/ },
   STOP_TIMEOUT_MS: { default: '10000', parse: integer(1, 600_000) },
 };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+import { httpError } from '@noderr/runtime/serve.mjs';
+import { sign } from '@noderr/runtime/wallet.mjs';
 import { formatPrice, median, parsePrice, PRICE_PATTERN } from './decimal.mjs';
-import { signQuote } from './sign.mjs';
+import { canonicalMessage } from './sign.mjs';
 
 /** @import { FastifyInstance } from 'fastify' */
 /** @import { Wallet } from 'ethers' */
@@ -62,18 +64,16 @@ export function addRoutes(app, { nodeId, window, wallet, countObservation }) {
       count: prices.length,
       asOf: new Date(window.now()).toISOString(),
     };
-    return { ...quote, signature: wallet ? await signQuote(wallet, quote) : null };
+    return { ...quote, signature: await sign(wallet, canonicalMessage(quote)) };
+  });
+
+  app.get('/v1/observations/:symbol', async (request) => {
+    const { symbol } = /** @type {{ symbol: string }} */ (request.params);
+    const observations = window.freshObservations(symbol);
+    return { symbol, observations: observations.map(({ source, price }) => ({ source, price: formatPrice(price) })) };
   });
 
   app.get('/v1/symbols', async () => ({
     symbols: window.symbols().map((symbol) => ({ symbol, count: window.freshPrices(symbol)?.length ?? 0 })),
   }));
-}
-
-/**
- * @param {number} statusCode
- * @param {string} message
- */
-function httpError(statusCode, message) {
-  return Object.assign(new Error(message), { statusCode });
 }

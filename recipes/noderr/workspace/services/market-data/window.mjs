@@ -59,6 +59,17 @@ export class PriceWindow {
     return sources && [...sources.values()].filter((entry) => this.#isFresh(entry)).map((entry) => entry.price);
   }
 
+  /**
+   * @param {string} symbol
+   * @returns {{ source: string, price: bigint }[]} what each source said last, fresh ones only
+   */
+  freshObservations(symbol) {
+    const sources = this.#symbols.get(symbol) ?? new Map();
+    return [...sources]
+      .filter(([, entry]) => this.#isFresh(entry))
+      .map(([source, { price }]) => ({ source, price }));
+  }
+
   /** @returns {string[]} */
   symbols() {
     return [...this.#symbols.keys()].sort();
