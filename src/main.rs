@@ -44,6 +44,7 @@ enum Command {
     Sign(cli::sign::Args),
     Verify(cli::verify::Args),
     Release(cli::release::Args),
+    Sbom(cli::sbom::Args),
     Fetch(cli::fetch::Args),
     Trust(cli::trust::Args),
     Completions(cli::completions::Args),
@@ -88,6 +89,7 @@ async fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
         Command::Verify(args) => args.run(&context),
         Command::Release(args) => Box::pin(args.run(&context)).await,
         Command::Fetch(args) => Box::pin(args.run(&context)).await,
+        Command::Sbom(args) => args.run(&context),
         Command::Trust(args) => args.run(&context),
         Command::Completions(args) => {
             args.run(&context);

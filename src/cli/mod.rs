@@ -15,6 +15,7 @@ pub(crate) mod plan;
 pub(crate) mod recipe;
 pub(crate) mod release;
 pub(crate) mod report;
+pub(crate) mod sbom;
 pub(crate) mod screen;
 pub(crate) mod sign;
 pub(crate) mod trust;

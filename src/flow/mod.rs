@@ -7,6 +7,7 @@ pub mod build;
 pub mod export;
 pub mod fetch;
 pub mod release;
+pub mod sbom;
 pub mod sign;
 pub mod verify;
 
@@ -34,6 +35,8 @@ pub enum Error {
     Content(#[from] step::content::ContentError),
     #[error(transparent)]
     Normalise(#[from] step::normalise::NormaliseError),
+    #[error(transparent)]
+    Inventory(#[from] step::inventory::InventoryError),
     #[error(transparent)]
     Pack(#[from] step::pack::PackError),
     #[error(transparent)]

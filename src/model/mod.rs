@@ -21,6 +21,7 @@ pub mod plan;
 pub mod recipe;
 pub mod release;
 pub mod run;
+pub mod sbom;
 pub mod seal;
 pub mod seen;
 pub mod sums;

@@ -12,6 +12,7 @@ pub mod content;
 pub mod download;
 pub mod engine;
 pub mod gather;
+pub mod inventory;
 pub mod keyring;
 pub mod load;
 pub mod normalise;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates that only describe, and so may be named where nothing happens.
-const MODEL_CRATES: [&str; 16] = [
+const MODEL_CRATES: [&str; 17] = [
     "base64",
     "regex",
     "hex",
@@ -19,6 +19,7 @@ const MODEL_CRATES: [&str; 16] = [
     "serde_path_to_error",
     "sha2",
     "sigstore",
+    "spdx",
     "strsim",
     "toml",
 ];
