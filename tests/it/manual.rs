@@ -30,6 +30,7 @@ fn help_reads_well() {
                    them
       verify       Verify archives offline, against the release beside them
       release      Build, pack, sign and publish a version, then move the channel to it
+      sbom         List the packages in images that were built
       fetch        Download an image, verify every byte, and load it into Docker
       trust        Pin the projects whose images this machine may load
       completions  Print completions for a shell

@@ -1,4 +1,4 @@
-//! CycloneDX 1.6 as JSON: <https://cyclonedx.org/docs/1.6/json/>.
+//! `CycloneDX` 1.6 as JSON: <https://cyclonedx.org/docs/1.6/json/>.
 
 use std::collections::{BTreeMap, BTreeSet};
 

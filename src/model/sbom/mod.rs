@@ -83,7 +83,7 @@ impl Inventory {
         for (path, bytes) in files {
             match database::kind(path) {
                 Some(database::Kind::Release) => {
-                    distribution = distribution.or_else(|| database::distribution(bytes))
+                    distribution = distribution.or_else(|| database::distribution(bytes));
                 }
                 Some(kind) => packages.extend(database::read(kind, path, bytes, files)),
                 None => {}
@@ -107,22 +107,15 @@ impl Inventory {
             Ecosystem::Pypi => package.name.to_lowercase().replace('_', "-"),
             Ecosystem::Apk | Ecosystem::Deb => package.name.clone(),
         };
-        let mut purl = format!("pkg:{kind}/");
-        if !namespace.is_empty() {
-            purl.push_str(&encode(namespace));
-            purl.push('/');
-        }
-        purl.push_str(&format!("{}@{}", encode(&name), encode(&package.version)));
+        let namespace = if namespace.is_empty() { String::new() } else { format!("{}/", encode(namespace)) };
+        let purl = format!("pkg:{kind}/{namespace}{}@{}", encode(&name), encode(&package.version));
         let distro = distribution.map(|found| format!("{}-{}", found.id, found.version));
         let os = matches!(package.ecosystem, Ecosystem::Apk | Ecosystem::Deb);
         let qualifiers: Vec<String> = [("arch", &package.architecture), ("distro", &distro)]
             .into_iter()
             .filter_map(|(key, value)| Some(format!("{key}={}", encode(value.as_ref().filter(|_| os)?))))
             .collect();
-        if !qualifiers.is_empty() {
-            purl.push_str(&format!("?{}", qualifiers.join("&")));
-        }
-        purl
+        if qualifiers.is_empty() { purl } else { format!("{purl}?{}", qualifiers.join("&")) }
     }
 }
 
