@@ -28,7 +28,7 @@ export function python() {
   const local = fileURLToPath(new URL('.venv/bin/python', root));
   const found = process.env.ML_PYTHON ?? (existsSync(local) ? local : undefined);
   if (found) return found;
-  throw new Error('no Python with onnxruntime: python3 -m venv .venv && .venv/bin/pip install onnxruntime, or set ML_PYTHON');
+  throw new Error('no Python with onnxruntime: python3 -m venv .venv && .venv/bin/pip install "onnxruntime<1.29", or set ML_PYTHON');
 }
 
 /**

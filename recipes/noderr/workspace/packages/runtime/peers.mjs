@@ -121,7 +121,7 @@ export async function readBounded(response, limit) {
 export function reasonOf(error) {
   const { name, message, cause } = /** @type {Error & { cause?: any }} */ (error);
   if (name === 'TimeoutError') return 'no answer in time';
-  return cause?.code ?? message;
+  return cause?.code ?? cause?.message ?? message;
 }
 
 /** @param {string} text @returns {any} */

@@ -13,10 +13,13 @@ import time
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import numpy
-import onnxruntime
+# Newer versions report to their maker by default, and are told not to before they are loaded.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-from features import PRICES, features
+import numpy  # noqa: E402
+import onnxruntime  # noqa: E402
+
+from features import PRICES, features  # noqa: E402
 
 NAME = "ml-inference"
 HERE = pathlib.Path(__file__).parent
