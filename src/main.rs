@@ -45,6 +45,8 @@ enum Command {
     Verify(cli::verify::Args),
     Release(cli::release::Args),
     Sbom(cli::sbom::Args),
+    Channel(cli::channel::Args),
+    Yank(cli::yank::Args),
     Fetch(cli::fetch::Args),
     Trust(cli::trust::Args),
     Completions(cli::completions::Args),
@@ -90,7 +92,9 @@ async fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
         Command::Release(args) => Box::pin(args.run(&context)).await,
         Command::Fetch(args) => Box::pin(args.run(&context)).await,
         Command::Sbom(args) => args.run(&context),
-        Command::Trust(args) => args.run(&context),
+        Command::Channel(args) => args.run(&context).await,
+        Command::Yank(args) => args.run(&context).await,
+        Command::Trust(args) => args.run(&context).await,
         Command::Completions(args) => {
             args.run(&context);
             Ok(())

@@ -3,8 +3,8 @@
 use std::str::FromStr;
 
 use imgforge::flow;
-use imgforge::flow::fetch::{Order, Proof, Which};
-use imgforge::model::key::TrustedKeys;
+use imgforge::flow::fetch::{Bond, Order, Proof, Which};
+use imgforge::model::channel::Freshness;
 use imgforge::model::name::{ChannelName, Platform, ProjectName, TierName, Version};
 use imgforge::step::load::Retag;
 use imgforge::step::pin::Pin;
@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::Context;
 use super::report::Failure;
-use super::verify::TrustArgs;
+use super::verify::{PatienceArgs, TrustArgs};
 use super::words::Words;
 
 /// Download an image, verify every byte, and load it into Docker
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// Also prove that what Docker has is what was signed
     #[arg(long)]
     verify: bool,
-    /// The channel to follow [default: stable]
+    /// The channel to follow; with @VERSION, the one that is asked whether it was withdrawn [default: stable]
     #[arg(long, value_name = "NAME")]
     channel: Option<ChannelName>,
     /// Where releases live [default: where the pinned project says]
@@ -38,12 +38,14 @@ pub(crate) struct Args {
     from: Option<Address>,
     #[command(flatten)]
     trust: TrustArgs,
+    #[command(flatten)]
+    patience: PatienceArgs,
     /// Platform of the image [default: this machine's]
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
     /// Let the image take its tag from another one
-    #[arg(long)]
-    replace_tag: bool,
+    #[arg(long, alias = "replace-tag")]
+    replace: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -71,17 +73,20 @@ impl FromStr for Wanted {
 impl Args {
     pub(crate) async fn run(self, context: &Context<'_>) -> Result<(), Failure> {
         let pin = self.pin(context)?;
+        let bond = if self.trust.key.is_some() { Bond::Once } else { Bond::Pinned };
         let order = Order {
             project: pin.project,
             tier: self.image.tier,
             platform: self.platform.map_or_else(this_platform, Ok)?,
             which: which(self.image.version, self.channel)?,
             store: context.store(self.from.as_ref().unwrap_or(&pin.store)),
-            keys: TrustedKeys::from(pin.key),
+            pinned: pin.key,
+            bond,
+            patience: self.patience.patience(),
             cache: context.config.cache.join("archives"),
             state: context.config.state.clone(),
             engine: context.config.endpoints.engine()?,
-            retag: if self.replace_tag { Retag::Allow } else { Retag::Refuse },
+            retag: if self.replace { Retag::Allow } else { Retag::Refuse },
             proof: if self.verify { Proof::Proven } else { Proof::Loaded },
             now: context.config.now,
         };
@@ -90,9 +95,12 @@ impl Args {
         let (release, archive) = (&fetched.release, &fetched.archive);
         let mut words = Words::default();
         if let Some(channel) = &fetched.channel {
-            words.channel(channel);
+            words.channel(&channel.0);
         }
         words.release(release);
+        if fetched.trust > 0 {
+            words.row("trust", format!("document {}, which the pinned key leads to", fetched.trust));
+        }
         words.row("archive", format!("{}  every byte matches", fetched.path.display()));
         match &fetched.loaded {
             Some(loaded) => words
@@ -104,13 +112,19 @@ impl Args {
                 .row("proof", "not asked for: `--verify` also asks Docker what it has"),
         };
         words.row("integrity", "OK");
-        let fresh = if fetched.channel.is_some() { "OK" } else { "not asked for: a pinned version" };
+        let (fresh, freshness) = match &fetched.channel {
+            Some((_, Freshness::Fresh)) => ("OK".to_owned(), "fresh"),
+            Some((_, Freshness::Stale(since))) => {
+                (format!("stale since {since}, accepted with `--max-age`"), "stale")
+            }
+            None => ("not asked for: a pinned version".to_owned(), "unknown"),
+        };
         words.row("freshness", fresh);
         context.screen.result(words.text(), &json!({
             "project": release.project, "version": release.version, "tier": archive.tier,
-            "signer": release.signer(), "channel": fetched.channel.as_ref().map(|channel| json!(**channel)),
+            "signer": release.signer(), "channel": fetched.channel.as_ref().map(|(channel, _)| json!(**channel)),
             "file": fetched.path, "archive": **archive, "integrity": "ok",
-            "freshness": if fetched.channel.is_some() { "ok" } else { "unknown" },
+            "freshness": freshness, "trust": fetched.trust,
             "loaded": fetched.loaded.as_ref().map(|loaded| json!({"id": loaded.id})),
         }));
         Ok(())
@@ -134,16 +148,14 @@ impl Args {
 
 fn which(version: Option<Version>, channel: Option<ChannelName>) -> Result<Which, Failure> {
     match (version, channel) {
-        (Some(_), Some(_)) => Err(Failure::usage(
-            "`@VERSION` names one release, and `--channel` the current one of a channel",
-            "leave one of them out",
-        )),
-        (Some(version), None) => Ok(Which::Pinned(version)),
-        (None, Some(channel)) => Ok(Which::Channel(channel)),
-        (None, None) => {
-            "stable".parse().map(Which::Channel).map_err(|error| Failure::usage(error, "name a channel"))
-        }
+        (Some(version), channel) => Ok(Which::Pinned(version, channel.map_or_else(stable, Ok)?)),
+        (None, channel) => Ok(Which::Channel(channel.map_or_else(stable, Ok)?)),
     }
+}
+
+/// The channel of those who name none.
+pub(crate) fn stable() -> Result<ChannelName, Failure> {
+    "stable".parse().map_err(|error| Failure::usage(error, "name a channel"))
 }
 
 fn this_platform() -> Result<Platform, Failure> {

@@ -1,9 +1,9 @@
 //! `imgforge keys`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use imgforge::model::key::PublicKey;
-use imgforge::step::keyring;
+use imgforge::model::key::{KeyError, PublicKey};
+use imgforge::step::keyring::{self, KeyringError};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -11,7 +11,7 @@ use super::Context;
 use super::password::{PasswordArgs, Purpose};
 use super::report::Failure;
 
-/// Make and import signing keys, in cosign's format
+/// Make, import and show signing keys, in cosign's format
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -38,7 +38,7 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
-    /// Take over a private key: PKCS#8 or RSA PEM, or one that cosign encrypted
+    /// Take over a private key: PKCS#8, SEC1 or RSA PEM, or one that cosign encrypted
     Import {
         /// The private key
         #[arg(value_name = "FILE")]
@@ -48,6 +48,14 @@ enum Command {
         source_password_file: Option<PathBuf>,
         #[command(flatten)]
         place: Place,
+    },
+    /// Show what a key is, and the fingerprint that people compare
+    Show {
+        /// A public key, or a private key, which needs its password
+        #[arg(value_name = "FILE", default_value = "keys/cosign.pub")]
+        key: PathBuf,
+        #[command(flatten)]
+        password: PasswordArgs,
     },
     /// Print the public key of a private key
     Public {
@@ -86,13 +94,53 @@ impl Args {
                 )?;
                 show(context, &place, &public);
             }
+            Command::Show { key, password } => {
+                let public = match keyring::public_file(&key) {
+                    Err(KeyringError::Refused(_, KeyError::Label(label)))
+                        if label.contains("PRIVATE KEY") =>
+                    {
+                        open(context, &key, &password)?
+                    }
+                    other => other?,
+                };
+                let words = format!(
+                    "algorithm    {}\nfingerprint  {}\nshort        {}",
+                    public.algorithm(),
+                    public.fingerprint(),
+                    public.fingerprint().short()
+                );
+                context.screen.result(&words, &object(&public));
+            }
             Command::Public { key, password } => {
-                let password = password.read(context, Purpose::Open)?;
-                context.screen.text(&keyring::open(&key, password.as_bytes())?.public().to_pem());
+                let public = open(context, &key, &password)?;
+                context.screen.result(&public.to_pem(), &object(&public));
             }
         }
         Ok(())
     }
+}
+
+/// The public half of a private key.
+fn open(context: &Context<'_>, key: &Path, password: &PasswordArgs) -> Result<PublicKey, Failure> {
+    let password = password.read(context, Purpose::Open)?;
+    let public = keyring::open(key, password.as_bytes())?.public().clone();
+    warn_exposed(context, key);
+    Ok(public)
+}
+
+/// Says when others can read a private key: a password can be guessed.
+pub(crate) fn warn_exposed(context: &Context<'_>, key: &Path) {
+    if keyring::is_exposed(key) {
+        let path = key.display();
+        context.screen.warn(&format!("others can read `{path}`; `chmod 600 {path}` stops that"));
+    }
+}
+
+fn object(public: &PublicKey) -> serde_json::Value {
+    json!({
+        "algorithm": public.algorithm().to_string(), "fingerprint": public.fingerprint(),
+        "short": public.fingerprint().short(), "publicKey": public.to_pem(),
+    })
 }
 
 fn show(context: &Context<'_>, place: &Place, public: &PublicKey) {

@@ -4,6 +4,7 @@
 //! errors become prose, [`screen`] the only place that prints.
 
 pub(crate) mod build;
+pub(crate) mod channel;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod endpoints;
@@ -12,9 +13,11 @@ pub(crate) mod fetch;
 pub(crate) mod keys;
 pub(crate) mod password;
 pub(crate) mod plan;
+pub(crate) mod publisher;
 pub(crate) mod recipe;
 pub(crate) mod release;
 pub(crate) mod report;
+pub(crate) mod rotate;
 pub(crate) mod sbom;
 pub(crate) mod screen;
 pub(crate) mod sign;
@@ -22,6 +25,7 @@ pub(crate) mod trust;
 pub(crate) mod verify;
 pub(crate) mod words;
 pub(crate) mod workshop;
+pub(crate) mod yank;
 
 use imgforge::step::store::{Address, Store};
 

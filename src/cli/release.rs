@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use imgforge::flow;
-use imgforge::flow::release::Publication;
+use imgforge::flow::release::{Keys, Publication};
 use imgforge::model::name::{ChannelName, TierName, VariableName, Version};
 use imgforge::step::store::Address;
 use serde_json::json;
 
 use super::Context;
 use super::export::threads;
+use super::publisher::PinnedArgs;
 use super::report::Failure;
 use super::sign::KeyArgs;
 use super::words::Words;
@@ -39,6 +40,11 @@ pub(crate) struct Args {
     output: PathBuf,
     #[command(flatten)]
     key: KeyArgs,
+    /// The private key that seals the channel [default: the same key]
+    #[arg(long, value_name = "FILE")]
+    channel_key: Option<PathBuf>,
+    #[command(flatten)]
+    pinned: PinnedArgs,
     #[command(flatten)]
     recipes: RecipeArgs,
     /// Replace the default of a build argument
@@ -50,14 +56,21 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) async fn run(self, context: &Context<'_>) -> Result<(), Failure> {
-        let key = self.key.open(context)?;
+        let release = self.key.open(context)?;
+        let channel = match &self.channel_key {
+            Some(file) => self.key.open_at(context, file)?,
+            None => self.key.open(context)?,
+        };
+        let keys = Keys { release, channel };
         let workshop = self.recipes.workshop(context)?;
+        let project = imgforge::step::read::recipes(&workshop.recipes)?.project()?.name;
         let tools = self.build.tools(context)?;
         let tiers: BTreeSet<TierName> = self.tiers.into_iter().collect();
         let publication = Publication {
             tiers: tiers.into_iter().collect(),
             args: self.variables.into_iter().collect(),
             state: context.config.state.clone(),
+            pinned: self.pinned.key(context, &project, keys.release.public())?,
             version: self.version,
             channel: self.channel,
             store: context.store(&self.store),
@@ -66,7 +79,7 @@ impl Args {
             now: context.config.now,
         };
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
-        let published = flow::release::release(&workshop, &tools, &publication, &key, &hear).await?;
+        let published = flow::release::release(&workshop, &tools, &publication, &keys, &hear).await?;
         let (release, channel) = (&published.release, &published.channel);
         let mut words = Words::default();
         for archive in &release.archives {

@@ -2,12 +2,13 @@
 //!
 //! Exit codes are a promise to scripts; `docs/exit-codes.md` says the same and a test compares.
 
+mod trust;
+
 use std::error::Error as _;
 use std::fmt;
 use std::path::Path;
 
 use imgforge::flow::Error;
-use imgforge::model::channel::ChannelError;
 use imgforge::model::key::KeyError;
 use imgforge::model::recipe::parse::Finding;
 use imgforge::model::seal::SealError;
@@ -15,7 +16,7 @@ use imgforge::step::bootstrap::BootstrapError;
 use imgforge::step::build::BuildError;
 use imgforge::step::check::CheckError;
 use imgforge::step::content::ContentError;
-use imgforge::step::download::DownloadError;
+use imgforge::step::download::{ChainError, DownloadError};
 use imgforge::step::engine::EngineError;
 use imgforge::step::gather::GatherError;
 use imgforge::step::keyring::KeyringError;
@@ -26,6 +27,8 @@ use imgforge::step::read::ReadError;
 use imgforge::step::sign::SignError;
 use imgforge::step::store::StoreError;
 use imgforge::step::upload::UploadError;
+
+use trust::signed;
 
 /// What a script can rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +41,7 @@ pub(crate) enum Code {
     Mismatch = 12,
     Expired = 13,
     Older = 14,
+    Yanked = 15,
     DiskFull = 22,
     BuildFailed = 30,
     Engine = 31,
@@ -55,6 +59,8 @@ pub(crate) struct Failure {
     /// Lines of a log, shown between the message and the hint.
     log: Vec<String>,
     hint: Option<String>,
+    /// What was checked before, and what failed, for `--json`.
+    checks: Option<serde_json::Value>,
 }
 
 impl Failure {
@@ -66,6 +72,7 @@ impl Failure {
             findings: Vec::new(),
             log: Vec::new(),
             hint: None,
+            checks: None,
         }
     }
 
@@ -109,12 +116,22 @@ impl Failure {
         self.code as u8
     }
 
+    /// Adds what was checked before.
+    pub(crate) fn with_checks(mut self, checks: serde_json::Value) -> Self {
+        self.checks = Some(checks);
+        self
+    }
+
     /// The same for `--json`.
     pub(crate) fn object(&self) -> serde_json::Value {
-        serde_json::json!({"error": {
+        let mut object = serde_json::json!({"error": {
             "code": self.code(), "message": self.message, "causes": self.causes,
             "findings": self.findings, "log": self.log, "hint": self.hint,
-        }})
+        }});
+        if let Some(checks) = &self.checks {
+            object["checks"] = checks.clone();
+        }
+        object
     }
 }
 
@@ -197,6 +214,9 @@ fn rendered(line: u32) -> String {
 }
 
 fn judge(error: &Error) -> (Code, Option<String>) {
+    if let Some((code, hint)) = signed(error) {
+        return (code, Some(hint));
+    }
     let (code, hint) = match error {
         Error::Recipe(_) | Error::Finding(_) | Error::Read(ReadError::Recipe(_)) => {
             (Code::Usage, "change the file, then run `imgforge recipe check`")
@@ -233,8 +253,6 @@ fn judge(error: &Error) -> (Code, Option<String>) {
         Error::Keyring(_) | Error::Key(_) | Error::Sign(SignError::Key(_)) => {
             (Code::Usage, "use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one")
         }
-        Error::Seal(error) | Error::Sign(SignError::Unverifiable(error)) => seal(error),
-        Error::Channel(error) => channel(error),
         Error::Unreleased { .. } => {
             (Code::NotSigned, "the store is incomplete, nothing was loaded; tell the project")
         }
@@ -252,12 +270,13 @@ fn judge(error: &Error) -> (Code, Option<String>) {
             (Code::Mismatch, "do not start it; remove it with `docker image rm`, and fetch again")
         }
         Error::Load(LoadError::Taken { .. }) => {
-            (Code::Other, "if that image may lose its name, add `--replace-tag`")
+            (Code::Other, "if that image may lose its name, add `--replace`")
         }
         Error::Load(LoadError::Engine(error)) | Error::Engine(error) => engine(error),
         Error::Store(error)
         | Error::Upload(UploadError::Store(error))
-        | Error::Download(DownloadError::Store(error)) => store(error),
+        | Error::Download(DownloadError::Store(error))
+        | Error::Chain(ChainError::Store(error)) => store(error),
         Error::Absent(_) => (Code::Usage, "check the path"),
         Error::Stranger { .. } => {
             (Code::Untrusted, "compare your keys with the projects': `imgforge trust show`")
@@ -302,38 +321,6 @@ fn build(error: &BuildError) -> (Code, &'static str) {
         BuildError::Lacks { remedy, .. } => (Code::Engine, remedy),
         BuildError::NoSecret(_) => (Code::Usage, "give it with `--secret id=ID,src=FILE`"),
         _ => (Code::BuildFailed, "`imgforge recipe render TIER` shows what was built"),
-    }
-}
-
-fn seal(error: &SealError) -> (Code, &'static str) {
-    match error {
-        SealError::NotSealed { .. } => {
-            (Code::NotSigned, "only releases sealed by imgforge are accepted, nothing was loaded")
-        }
-        SealError::Untrusted { .. } => (
-            Code::Untrusted,
-            "nothing was loaded; compare your key with the project's: `imgforge trust show`",
-        ),
-        SealError::Changed { .. } | SealError::Document { .. } => {
-            (Code::Mismatch, "the document was damaged or replaced, nothing was loaded; fetch it again")
-        }
-    }
-}
-
-fn channel(error: &ChannelError) -> (Code, &'static str) {
-    match error {
-        ChannelError::Expired { .. } => (
-            Code::Expired,
-            "ask the project to renew its channel; a version that you name, TIER@VERSION, does not expire",
-        ),
-        ChannelError::Older { .. } | ChannelError::Equivocation { .. } => (
-            Code::Older,
-            "somebody shows you an old state of the store, nothing was loaded; tell the project",
-        ),
-        ChannelError::Future { .. } => (Code::Expired, "set this machine's clock"),
-        ChannelError::Other { .. } => {
-            (Code::Mismatch, "the store was damaged or replaced, nothing was loaded; tell the project")
-        }
     }
 }
 

@@ -7,6 +7,7 @@ use imgforge::step::keyring::{self, SigningKey};
 use serde_json::json;
 
 use super::Context;
+use super::keys::warn_exposed;
 use super::password::{PasswordArgs, Purpose};
 use super::report::Failure;
 use super::workshop::RecipeArgs;
@@ -23,19 +24,21 @@ pub(crate) struct KeyArgs {
 
 impl KeyArgs {
     pub(crate) fn open(&self, context: &Context<'_>) -> Result<SigningKey, Failure> {
-        if !self.key.exists() {
-            let reason = format!("there is no private key `{}`", self.key.display());
+        self.open_at(context, &self.key)
+    }
+
+    /// Opens another key with the same password options.
+    pub(crate) fn open_at(&self, context: &Context<'_>, file: &Path) -> Result<SigningKey, Failure> {
+        if !file.exists() {
+            let reason = format!("there is no private key `{}`", file.display());
             return Err(Failure::usage(
                 reason,
                 "make one with `imgforge keys generate`, or name it with `--key FILE`",
             ));
         }
-        if keyring::is_exposed(&self.key) {
-            let path = self.key.display();
-            context.screen.warn(&format!("others can read `{path}`; `chmod 600 {path}` stops that"));
-        }
+        warn_exposed(context, file);
         let password = self.password.read(context, Purpose::Open)?;
-        Ok(keyring::open(&self.key, password.as_bytes())?)
+        Ok(keyring::open(file, password.as_bytes())?)
     }
 }
 

@@ -3,11 +3,15 @@
 use std::path::PathBuf;
 
 use imgforge::flow;
-use imgforge::flow::verify::Trust;
+use imgforge::flow::verify::{Currency, Log, Outcome, Question, Trust};
+use imgforge::model::channel::Patience;
+use imgforge::model::name::ChannelName;
+use imgforge::model::time::{SignedDuration, parse_duration};
 use imgforge::step::{keyring, pin};
 use serde_json::json;
 
 use super::Context;
+use super::fetch::stable;
 use super::report::Failure;
 use super::words::Words;
 
@@ -30,6 +34,20 @@ impl TrustArgs {
     }
 }
 
+/// How long a channel is believed.
+#[derive(clap::Args)]
+pub(crate) struct PatienceArgs {
+    /// Believe a channel that was signed at most so long ago, such as 45d, and not until it expires
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    max_age: Option<SignedDuration>,
+}
+
+impl PatienceArgs {
+    pub(crate) fn patience(&self) -> Patience {
+        self.max_age.map_or(Patience::UntilItExpires, Patience::MaxAge)
+    }
+}
+
 /// Verify archives offline, against the release beside them
 ///
 /// Checks the signature of the release, then every byte of the archive, then that it holds the very
@@ -41,29 +59,76 @@ pub(crate) struct Args {
     path: PathBuf,
     #[command(flatten)]
     trust: TrustArgs,
+    /// The channel that says whether the release is current, if its file is there [default: stable]
+    #[arg(long, value_name = "NAME")]
+    channel: Option<ChannelName>,
+    #[command(flatten)]
+    patience: PatienceArgs,
 }
 
 impl Args {
     pub(crate) fn run(self, context: &Context<'_>) -> Result<(), Failure> {
-        let trust = self.trust.trust(context)?;
+        let question = Question {
+            trust: self.trust.trust(context)?,
+            path: self.path,
+            channel: self.channel.map_or_else(stable, Ok)?,
+            patience: self.patience.patience(),
+            state: context.config.state.clone(),
+            now: context.config.now,
+        };
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
-        let sound = flow::verify::verify(&self.path, &trust, &hear)?;
+        let mut log = Log::default();
+        let sound = flow::verify::verify(&question, &mut log, &hear)
+            .map_err(|error| Failure::from(error).with_checks(checks(&log)))?;
         let release = &sound.release;
         let mut words = Words::default();
         words.release(release);
+        if sound.trust > 0 {
+            words.row("trust", format!("document {}, which the pinned key leads to", sound.trust));
+        }
         for archive in &sound.archives {
             words.row("archive", format!("{}  every byte matches", archive.file));
             words.row("image", format!("{}  {}", archive.image.tag, archive.image.config.digest));
         }
-        words.row("integrity", "OK").row("freshness", "unknown: offline, so a newer release may exist");
+        let (said, freshness, sequence) = currency(&sound.currency);
+        words.row("integrity", "OK").row("freshness", said);
         let archives: Vec<_> = sound.archives.iter().map(|archive| json!(**archive)).collect();
         context.screen.result(
             words.text(),
             &json!({
                 "project": release.project, "version": release.version, "signer": release.signer(),
-                "integrity": "ok", "freshness": "unknown", "archives": archives,
+                "release": release.sealed_digest(), "trust": sound.trust, "sequence": sequence,
+                "integrity": "ok", "freshness": freshness, "archives": archives, "checks": checks(&log),
             }),
         );
         Ok(())
     }
+}
+
+/// In words, in one word, and the sequence of the channel that says so.
+fn currency(currency: &Currency) -> (String, &'static str, Option<u64>) {
+    match currency {
+        Currency::Fresh { sequence, expires } => {
+            (format!("OK: the channel beside it says so until {expires}"), "fresh", Some(*sequence))
+        }
+        Currency::Stale { sequence, since } => {
+            (format!("stale: the channel beside it expired on {since}"), "stale", Some(*sequence))
+        }
+        Currency::Superseded { sequence, by } => {
+            (format!("superseded: the channel beside it points to {by}"), "superseded", Some(*sequence))
+        }
+        Currency::Unknown(why) => (format!("unknown: {why}"), "unknown", None),
+    }
+}
+
+fn checks(log: &Log) -> serde_json::Value {
+    let result = |outcome| match outcome {
+        Outcome::Ok => "ok",
+        Outcome::Failed => "failed",
+        Outcome::Unknown => "unknown",
+    };
+    log.0
+        .iter()
+        .map(|check| json!({"check": check.name, "of": check.of, "result": result(check.result)}))
+        .collect()
 }

@@ -3,14 +3,15 @@
 
 use std::path::PathBuf;
 
-use super::Error;
-use crate::model::channel::Channel;
-use crate::model::key::TrustedKeys;
+use super::{Error, pointer};
+use crate::model::channel::{Channel, Freshness, Patience};
+use crate::model::key::PublicKey;
 use crate::model::name::{ChannelName, Platform, ProjectName, TierName, Version};
 use crate::model::release::{Archive, Release};
 use crate::model::seal::Verified;
-use crate::model::seen::Seen;
+use crate::model::seen::{Pointer, Seen};
 use crate::model::time::Timestamp;
+use crate::model::trust::Trusted;
 use crate::step::check::Checked;
 use crate::step::engine::{Address, Engine};
 use crate::step::load::{Loaded, Retag};
@@ -31,8 +32,12 @@ pub struct Order {
     pub which: Which,
     /// Where releases live.
     pub store: Store,
-    /// Whose signature counts.
-    pub keys: TrustedKeys,
+    /// The key that was pinned.
+    pub pinned: PublicKey,
+    /// Whether it was pinned for good, so that something should be remembered.
+    pub bond: Bond,
+    /// How long a channel is believed.
+    pub patience: Patience,
     /// Where archives are kept.
     pub cache: PathBuf,
     /// Where this machine remembers what it has seen.
@@ -51,8 +56,17 @@ pub struct Order {
 pub enum Which {
     /// The one that a channel points to.
     Channel(ChannelName),
-    /// One version; needs no channel, so nothing can be stale.
-    Pinned(Version),
+    /// One version. It needs no channel; one that is there may say that the version is withdrawn.
+    Pinned(Version, ChannelName),
+}
+
+/// For how long a project is trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bond {
+    /// Since `imgforge trust add`: what was seen is remembered, and missed when it is lost.
+    Pinned,
+    /// For this one command.
+    Once,
 }
 
 /// How far a fetch goes after every byte was verified. There is no less.
@@ -66,8 +80,10 @@ pub enum Proof {
 
 /// What was fetched.
 pub struct Fetched {
-    /// The channel that was followed.
-    pub channel: Option<Verified<Channel>>,
+    /// The channel that was followed, and whether it says what is current.
+    pub channel: Option<(Verified<Channel>, Freshness)>,
+    /// Version of the trust document that counted.
+    pub trust: u64,
     /// The release.
     pub release: Verified<Release>,
     /// The archive.
@@ -80,7 +96,12 @@ pub struct Fetched {
 
 /// Fetches, verifies, loads; with [`Proof::Proven`] also proves. Nothing is started.
 pub async fn fetch(order: &Order, hear: Hear<'_>) -> Result<Fetched, Error> {
-    let (release, followed) = choose(order).await?;
+    let pin = Trusted::pin(order.project.clone(), order.pinned.clone());
+    let memory = remember::of(&order.state, &order.project, &pin);
+    let trusted = pointer::trusted(pin, &memory, &order.store, &order.project).await?.0;
+    let seen = recall(order, &memory, hear)?;
+    let choice = choose(order, &trusted, &seen, hear).await?;
+    let Choice { release, channel, note } = choice;
     let archive = release.archive(&order.tier, &order.platform).ok_or_else(|| no_archive(order, &release))?;
     let (checked, path) = obtain(order, &release, archive, hear).await?;
 
@@ -92,28 +113,55 @@ pub async fn fetch(order: &Order, hear: Hear<'_>) -> Result<Fetched, Error> {
     };
 
     // Only now: a pointer whose image never arrived must not block the one before it.
-    let channel = match followed {
-        Some((channel, seen, memory)) => {
-            memory.remember(&seen)?;
-            Some(channel)
-        }
-        None => None,
-    };
-    Ok(Fetched { channel, release, archive: checked.into_archive(), path, loaded })
+    if let Some((name, pointer)) = note {
+        memory.note(&name, pointer, &trusted, order.now)?;
+    }
+    Ok(Fetched { channel, trust: trusted.version(), release, archive: checked.into_archive(), path, loaded })
 }
 
-type Followed = (Verified<Channel>, Seen, Memory);
+/// What was seen before. A memory that is not there is no reason to stop, but to be said.
+fn recall(order: &Order, memory: &Memory, hear: Hear<'_>) -> Result<Seen, Error> {
+    let seen = memory.seen()?;
+    if seen.is_none() && order.bond == Bond::Pinned {
+        hear(Event::Warning(
+            "nothing is remembered of this project any more, so an older release cannot be told from the current one this time",
+        ));
+    }
+    Ok(seen.unwrap_or_else(|| Seen::nothing(order.now)))
+}
 
-async fn choose(order: &Order) -> Result<(Verified<Release>, Option<Followed>), Error> {
+/// A release, and what is to be remembered when it is loaded.
+struct Choice {
+    release: Verified<Release>,
+    channel: Option<(Verified<Channel>, Freshness)>,
+    note: Option<(ChannelName, Pointer)>,
+}
+
+async fn choose(order: &Order, trusted: &Trusted, seen: &Seen, hear: Hear<'_>) -> Result<Choice, Error> {
     match &order.which {
-        Which::Pinned(version) => {
-            Ok((release_of(&order.store, &order.project, version, &order.keys).await?, None))
+        Which::Pinned(version, name) => {
+            // Signed long ago or not, what it says of withdrawn versions counts.
+            let heard = match listen(order, name, trusted, seen).await {
+                Ok(heard) => heard,
+                Err(error) => {
+                    hear(Event::Warning(&format!(
+                        "channel `{name}` is not asked whether {version} was withdrawn: {error}"
+                    )));
+                    None
+                }
+            };
+            let mut known = seen.clone();
+            if let Some(pointer) = heard.clone() {
+                known.note(name, pointer, trusted, order.now)?;
+            }
+            known.permits(name, version, trusted)?;
+            let release = release_of(&order.store, &order.project, version, trusted).await?;
+            Ok(Choice { release, channel: None, note: heard.map(|pointer| (name.clone(), pointer)) })
         }
         Which::Channel(name) => {
-            let memory = remember::open(&order.state, &order.project, &order.keys, name)?;
-            let channel = download::channel(&order.store, &order.project, name).await?.verify(&order.keys)?;
-            let seen = channel.follow(&order.project, name, memory.seen()?.as_ref(), order.now)?;
-            let release = release_of(&order.store, &order.project, &channel.version, &order.keys).await;
+            let channel = trusted.channel(&download::channel(&order.store, &order.project, name).await?)?;
+            let followed = channel.follow(&order.project, name, seen, trusted, order.patience, order.now)?;
+            let release = release_of(&order.store, &order.project, &channel.version, trusted).await;
             let release = release.map_err(|error| match error {
                 Error::Store(source @ StoreError::Missing { .. }) => {
                     Error::Unreleased { channel: name.clone(), version: channel.version.clone(), source }
@@ -123,8 +171,23 @@ async fn choose(order: &Order) -> Result<(Verified<Release>, Option<Followed>), 
             if release.sealed_digest() != channel.release {
                 return Err(Error::NotNamed(channel.version.clone()));
             }
-            Ok((release, Some((channel, seen, memory))))
+            let note = Some((name.clone(), followed.pointer));
+            Ok(Choice { release, channel: Some((channel, followed.freshness)), note })
         }
+    }
+}
+
+/// What a channel says, if there is one, however old it is.
+async fn listen(
+    order: &Order,
+    name: &ChannelName,
+    trusted: &Trusted,
+    seen: &Seen,
+) -> Result<Option<Pointer>, Error> {
+    match download::channel(&order.store, &order.project, name).await {
+        Ok(sealed) => Ok(Some(trusted.channel(&sealed)?.stands(&order.project, name, seen, trusted)?)),
+        Err(StoreError::Missing { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -133,9 +196,9 @@ pub(super) async fn release_of(
     store: &Store,
     project: &ProjectName,
     version: &Version,
-    keys: &TrustedKeys,
+    trusted: &Trusted,
 ) -> Result<Verified<Release>, Error> {
-    let release = download::release(store, project, version).await?.verify(keys)?;
+    let release = trusted.release(&download::release(store, project, version).await?)?;
     if release.project != *project || release.version != *version {
         let [expected, found] =
             [(project, version), (&release.project, &release.version)].map(|(p, v)| format!("{p} {v}"));

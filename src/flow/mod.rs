@@ -4,15 +4,18 @@
 //! printed: a flow is steps in an order, and the order is what a reader comes for.
 
 pub mod build;
+pub mod channel;
 pub mod export;
 pub mod fetch;
+pub mod pointer;
 pub mod release;
 pub mod sbom;
 pub mod sign;
+pub mod trust;
 pub mod verify;
 
 use crate::model::name::{Platform, TierName, Version};
-use crate::model::{channel, image, key, recipe, seal};
+use crate::model::{image, key, recipe, seal};
 use crate::step;
 
 /// Anything that can stop a flow. The command line turns it into words, a hint and an exit code.
@@ -48,7 +51,11 @@ pub enum Error {
     #[error(transparent)]
     Seal(#[from] seal::SealError),
     #[error(transparent)]
-    Channel(#[from] channel::ChannelError),
+    Channel(#[from] crate::model::channel::ChannelError),
+    #[error(transparent)]
+    Trust(#[from] crate::model::trust::TrustError),
+    #[error(transparent)]
+    Chain(#[from] step::download::ChainError),
     #[error(transparent)]
     Image(#[from] image::ImageError),
     #[error(transparent)]
@@ -85,6 +92,29 @@ pub enum Error {
     /// A version that was published with other content.
     #[error("version {0} was published before, with other content")]
     Published(Version),
+    /// A key that may not do what it is used for.
+    #[error("key {key} may not seal {role}: {}", said_by(*.version))]
+    NoRole { key: crate::model::digest::Digest, role: pointer::Role, version: u64 },
+    /// A floor that would fall.
+    #[error("the floor is {current}, and {floor} is lower")]
+    LowerFloor { current: Version, floor: Version },
+    /// A channel that nobody made.
+    #[error("there is no channel `{0}`")]
+    NoChannel(crate::model::name::ChannelName),
+    /// A channel that a key sealed which does not count any more.
+    #[error(
+        "channel `{0}` is sealed by a key that does not count any more, so what it says is not carried on"
+    )]
+    RetiredChannel(crate::model::name::ChannelName),
+    /// A version that is not in the store.
+    #[error("version {0} is not in the store")]
+    NotReleased(Version),
+    /// No channel that could say what is withdrawn.
+    #[error("there is no channel that could say so")]
+    NobodyListens,
+    /// A version cannot be withdrawn while a channel leads to it.
+    #[error("channel `{channel}` points to version {version}")]
+    NoReplacement { channel: crate::model::name::ChannelName, version: Version },
     /// A path that leads nowhere.
     #[error("there is no `{0}`")]
     Absent(String),
@@ -105,4 +135,11 @@ pub enum Error {
     /// Files that cannot be in one release.
     #[error("`{0}` and `{1}` cannot be in one release: sign one version in one folder at a time")]
     Mixed(String, String),
+}
+
+fn said_by(version: u64) -> String {
+    match version {
+        0 => "operators pinned another one".to_owned(),
+        version => format!("trust document {version} does not name it for that"),
+    }
 }

@@ -10,6 +10,7 @@ use crate::model::release::Release;
 use crate::model::seal::{Sealed, Verified};
 use crate::model::sums;
 use crate::model::time::Timestamp;
+use crate::model::trust::Step;
 use crate::step::content::ContentStore;
 use crate::step::keyring::SigningKey;
 use crate::step::progress::Hear;
@@ -46,7 +47,7 @@ pub fn sign(
         return Err(Error::FileName(String::new()));
     };
     let (sealed, release) = sign::seal(&Release { project, version, created: now, archives }, key)?;
-    upload::beside(&folder, &papers(&release, sealed, key)?)?;
+    upload::beside(&folder, &papers(&release, sealed, &[], key)?)?;
     Ok(release)
 }
 
@@ -54,9 +55,11 @@ pub fn sign(
 pub(super) fn papers(
     release: &Verified<Release>,
     sealed: Sealed<Release>,
+    chain: &[Step],
     key: &SigningKey,
 ) -> Result<Papers, Error> {
     let sums = sums::render(release);
     let signature = sign::detached(sums.as_bytes(), key)?;
-    Ok(Papers { release: sealed, sums, signature })
+    let trust = chain.iter().flat_map(Step::bytes).collect();
+    Ok(Papers { release: sealed, sums, signature, trust })
 }

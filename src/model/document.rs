@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
 use super::image::json;
+use super::strict;
 
 /// A document that can be sealed.
 pub trait Document: Serialize + DeserializeOwned {
@@ -108,7 +109,7 @@ pub fn write<T: Document>(document: &T) -> Vec<u8> {
 
 /// Reads bytes whose signature has been verified. [`super::seal`] is the only caller.
 pub(super) fn read<T: Document>(bytes: &[u8]) -> Result<T, DocumentError> {
-    let peek: Peek = serde_json::from_slice(bytes).map_err(DocumentError::Json)?;
+    let peek: Peek = strict::from_slice(bytes).map_err(DocumentError::Json)?;
     if peek.predicate_type != T::TYPE {
         return Err(DocumentError::Type { expected: T::TYPE, found: peek.predicate_type });
     }

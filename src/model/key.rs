@@ -4,15 +4,36 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sigstore::crypto::{CosignVerificationKey, Signature};
 
+use super::der::{self, Public};
 use super::digest::Digest;
 
 /// A public key that imgforge can verify with and that stock cosign verifies correctly too.
 #[derive(Clone)]
 pub struct PublicKey {
     spki: Vec<u8>,
+    algorithm: Algorithm,
     verifier: CosignVerificationKey,
+}
+
+/// What a key is. It is read from the key that is trusted, never from what was signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// ECDSA on P-256 with SHA-256.
+    P256,
+    /// RSA PKCS#1 v1.5 with SHA-256, with a modulus of so many bits.
+    Rsa(usize),
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::P256 => f.write_str("ECDSA P-256"),
+            Self::Rsa(bits) => write!(f, "RSA {bits}"),
+        }
+    }
 }
 
 /// Why a key cannot be used.
@@ -27,9 +48,14 @@ pub enum KeyError {
     /// An algorithm whose bundles cosign 3 signs but cannot verify.
     #[error("{0} keys are refused: cosign 3 cannot verify the bundles that it signs with them")]
     Algorithm(&'static str),
-    /// RSA that can be broken.
-    #[error("RSA keys of less than 2048 bits are refused")]
-    Short,
+    /// RSA that can be broken, or that nobody verifies.
+    #[error("RSA keys of {SHORTEST_RSA} to {LONGEST_RSA} bits are accepted; this one has {0}")]
+    Bits(usize),
+    /// A second spelling of a key that has one already.
+    #[error(
+        "the key is not in its usual form, which `openssl pkey -pubin -ec_conv_form uncompressed` writes"
+    )]
+    Unusual,
     /// Damaged, or no algorithm that anybody knows.
     #[error("the key is damaged or of an unknown algorithm")]
     Unreadable,
@@ -38,8 +64,16 @@ pub enum KeyError {
     Empty,
 }
 
-/// Bytes of the DER form of an RSA key with a modulus of 2048 bits and the smallest exponent.
-const SHORTEST_RSA: usize = 292;
+/// The least that NIST SP 800-131A allows.
+const SHORTEST_RSA: usize = 2048;
+
+/// The most that the library verifies; more only costs time.
+const LONGEST_RSA: usize = 8192;
+
+/// Refuses RSA keys that are too short or too long.
+pub fn check_rsa(bits: usize) -> Result<(), KeyError> {
+    if (SHORTEST_RSA..=LONGEST_RSA).contains(&bits) { Ok(()) } else { Err(KeyError::Bits(bits)) }
+}
 
 impl PublicKey {
     /// Reads a `PUBLIC KEY` PEM: ECDSA P-256 or RSA of at least 2048 bits.
@@ -55,15 +89,33 @@ impl PublicKey {
     pub fn from_spki(spki: &[u8]) -> Result<Self, KeyError> {
         let verifier = CosignVerificationKey::try_from_der(spki).map_err(|_| KeyError::Unreadable)?;
         match &verifier {
-            CosignVerificationKey::RSA_PKCS1_SHA256(_) if spki.len() < SHORTEST_RSA => Err(KeyError::Short),
             CosignVerificationKey::ECDSA_P256_SHA256_ASN1(_) | CosignVerificationKey::RSA_PKCS1_SHA256(_) => {
-                Ok(Self { spki: spki.to_vec(), verifier })
             }
-            CosignVerificationKey::ECDSA_P384_SHA384_ASN1(_) => Err(KeyError::Algorithm("ECDSA P-384")),
-            CosignVerificationKey::ECDSA_P521_SHA512_ASN1(_) => Err(KeyError::Algorithm("ECDSA P-521")),
-            CosignVerificationKey::ED25519(_) => Err(KeyError::Algorithm("Ed25519")),
-            CosignVerificationKey::RSA_PSS_SHA256(_) => Err(KeyError::Algorithm("RSA-PSS")),
+            CosignVerificationKey::ECDSA_P384_SHA384_ASN1(_) => {
+                return Err(KeyError::Algorithm("ECDSA P-384"));
+            }
+            CosignVerificationKey::ECDSA_P521_SHA512_ASN1(_) => {
+                return Err(KeyError::Algorithm("ECDSA P-521"));
+            }
+            CosignVerificationKey::ED25519(_) => return Err(KeyError::Algorithm("Ed25519")),
+            CosignVerificationKey::RSA_PSS_SHA256(_) => return Err(KeyError::Algorithm("RSA-PSS")),
         }
+        let algorithm = match der::public(spki) {
+            Some(Public::P256) => Algorithm::P256,
+            Some(Public::Rsa(bits)) => Algorithm::Rsa(bits),
+            Some(Public::Unusual) => return Err(KeyError::Unusual),
+            Some(Public::Other) | None => return Err(KeyError::Unreadable),
+        };
+        if let Algorithm::Rsa(bits) = algorithm {
+            check_rsa(bits)?;
+        }
+        Ok(Self { spki: spki.to_vec(), algorithm, verifier })
+    }
+
+    /// What the key is.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
     }
 
     /// SHA-256 of the DER form: what a person compares over the telephone.
@@ -78,6 +130,12 @@ impl PublicKey {
         BASE64.encode(self.fingerprint().bytes())
     }
 
+    /// What the key is called as a file of its own.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        format!("{}.pub", self.fingerprint().short())
+    }
+
     /// PEM with plain line feeds, as cosign and openssl write it.
     #[must_use]
     pub fn to_pem(&self) -> String {
@@ -89,6 +147,28 @@ impl PublicKey {
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.verifier.verify_signature(Signature::Raw(signature), message).is_ok()
+    }
+}
+
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.spki == other.spki
+    }
+}
+
+impl Eq for PublicKey {}
+
+impl Serialize for PublicKey {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(&self.to_pem())
+    }
+}
+
+impl<'de> Deserialize<'de> for PublicKey {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(input)?;
+        let key = Self::from_pem(text.as_bytes()).map_err(serde::de::Error::custom)?;
+        if key.to_pem() == text { Ok(key) } else { Err(serde::de::Error::custom("a PEM in unusual form")) }
     }
 }
 
@@ -109,10 +189,10 @@ impl TrustedKeys {
         if keys.is_empty() { Err(KeyError::Empty) } else { Ok(Self(keys)) }
     }
 
-    /// The key by which a machine remembers what it has seen: the first one that was trusted.
+    /// Whether the key with this fingerprint is one of them.
     #[must_use]
-    pub fn root(&self) -> Digest {
-        self.0[0].fingerprint()
+    pub fn holds(&self, fingerprint: Digest) -> bool {
+        self.iter().any(|key| key.fingerprint() == fingerprint)
     }
 
     /// The keys.

@@ -18,6 +18,7 @@ use super::digest::Digest;
 use super::document::{self, Document, DocumentError};
 use super::image::json;
 use super::key::{PublicKey, TrustedKeys};
+use super::strict;
 
 const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
@@ -78,6 +79,14 @@ pub enum SealError {
         document: &'static str,
         /// Fingerprint that the seal claims, if it reads as one. A claim, not a fact.
         claimed: Option<Digest>,
+    },
+    /// Sealed by a key that counted once.
+    #[error("the {document} is sealed by key {signer}, which does not count any more")]
+    Retired {
+        /// Which document.
+        document: &'static str,
+        /// Fingerprint of the key.
+        signer: Digest,
     },
     /// The seal names a trusted key, but is not its signature over these bytes.
     #[error("the {document} was changed after it was sealed")]
@@ -170,14 +179,19 @@ impl<T: Document> Sealed<T> {
         }))
     }
 
-    /// The only way to the document.
-    pub fn verify(&self, keys: &TrustedKeys) -> Result<Verified<T>, SealError> {
+    /// What the signature is over. Nobody has verified it: compare it, never read it.
+    pub(super) fn payload(&self) -> Result<Vec<u8>, SealError> {
+        self.open().map(|(_, payload, _)| payload)
+    }
+
+    /// Hint, payload and signature.
+    fn open(&self) -> Result<(String, Vec<u8>, Vec<u8>), SealError> {
         let document = T::NAME;
         let not_sealed = |reason: String| SealError::NotSealed { document, reason };
         if self.bytes.len() > MAX_BYTES {
             return Err(not_sealed(format!("it is larger than {MAX_BYTES} bytes")));
         }
-        let bundle: Bundle = serde_json::from_slice(&self.bytes).map_err(|error| {
+        let bundle: Bundle = strict::from_slice(&self.bytes).map_err(|error| {
             not_sealed(format!("it is no Sigstore bundle v0.3 with one signature ({error})"))
         })?;
         if bundle.media_type != MEDIA_TYPE || bundle.dsse_envelope.payload_type != PAYLOAD_TYPE {
@@ -190,16 +204,23 @@ impl<T: Document> Sealed<T> {
             BASE64.decode(text).map_err(|_| not_sealed(format!("its {what} is not base64")))
         };
         let payload = decode(&bundle.dsse_envelope.payload, "payload")?;
-        let signature = decode(&bundle.dsse_envelope.signatures[0].sig, "signature")?;
+        let [signature] = bundle.dsse_envelope.signatures;
+        Ok((bundle.verification_material.public_key.hint, payload, decode(&signature.sig, "signature")?))
+    }
+
+    /// The door from bytes to a document: a signature by one of these keys. Which keys count for
+    /// releases and channels is for [`super::trust::Trusted`] to say.
+    pub fn verify(&self, keys: &TrustedKeys) -> Result<Verified<T>, SealError> {
+        let document = T::NAME;
+        let (hint, payload, signature) = self.open()?;
         let message = to_be_signed(&payload);
-        let hint = &bundle.verification_material.public_key.hint;
         let signer = match keys.iter().find(|key| key.verifies(&message, &signature)) {
             Some(key) => key.fingerprint(),
-            None if keys.iter().any(|key| key.hint() == *hint) => {
+            None if keys.iter().any(|key| key.hint() == hint) => {
                 return Err(SealError::Changed { document });
             }
             None => {
-                return Err(SealError::Untrusted { document, claimed: claimed(hint) });
+                return Err(SealError::Untrusted { document, claimed: claimed(&hint) });
             }
         };
         let read = document::read(&payload).map_err(|source| SealError::Document { document, source })?;

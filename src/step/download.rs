@@ -11,6 +11,7 @@ use crate::model::channel::Channel;
 use crate::model::name::{ChannelName, ProjectName, Version};
 use crate::model::release::{self, Archive, Release};
 use crate::model::seal::{MAX_BYTES, Sealed, Verified};
+use crate::model::trust::{self, MAX_CHAIN, Step, TrustError};
 
 /// Why something is not here.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,66 @@ pub async fn release(
     version: &Version,
 ) -> Result<Sealed<Release>, StoreError> {
     store.get(&Key::release(project, version), MAX_BYTES).await.map(Sealed::from_bytes)
+}
+
+/// The trust documents of a project from a version on, in order; none is no error.
+pub async fn chain(store: &Store, project: &ProjectName, first: u64) -> Result<Vec<Step>, ChainError> {
+    let mut steps = Vec::new();
+    // Ends at the first that is missing. Each is signed, so nobody can make this long but root keys.
+    for version in first..first.saturating_add(MAX_STEPS) {
+        match store.get(&Key::trust(project, version), MAX_BYTES).await {
+            Ok(bytes) => steps.push(Step::parse(&bytes)?),
+            Err(StoreError::Missing { .. }) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(steps)
+}
+
+/// The trust documents that lie beside an archive.
+pub fn chain_beside(folder: &Path) -> Result<Vec<Step>, ChainError> {
+    let path = folder.join(trust::FILE_NAME);
+    match read_bounded(&path, MAX_CHAIN) {
+        Ok(bytes) => Ok(trust::chain(&bytes)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(ChainError::Io(path, error)),
+    }
+}
+
+/// A trust document on this disk that waits for signatures.
+pub fn step(path: &Path) -> Result<Step, ChainError> {
+    let bytes = read_bounded(path, MAX_CHAIN).map_err(|error| ChainError::Io(path.to_owned(), error))?;
+    Ok(Step::parse(&bytes)?)
+}
+
+/// Why trust documents are not here.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// They are no trust documents.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// This machine's disk.
+    #[error("cannot access `{}`", .0.display())]
+    Io(PathBuf, #[source] io::Error),
+}
+
+/// Most trust documents that are read in one go: a rotation a week for twenty years.
+const MAX_STEPS: u64 = 1024;
+
+/// The sealed channel that lies beside an archive, or where a store has it; `None` when there is none.
+pub fn channel_beside(folder: &Path, name: &ChannelName) -> Result<Option<Sealed<Channel>>, DownloadError> {
+    let file = format!("{name}.sigstore.json");
+    for path in [folder.join(&file), folder.join("../../channels").join(&file)] {
+        match read_bounded(&path, MAX_BYTES) {
+            Ok(bytes) => return Ok(Some(Sealed::from_bytes(bytes))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(DownloadError::Io(path, error)),
+        }
+    }
+    Ok(None)
 }
 
 /// The sealed release that lies beside an archive; `None` when there is none.

@@ -8,7 +8,8 @@ use sigstore::crypto::{SigStoreSigner, SigningScheme};
 use zeroize::Zeroizing;
 
 use super::atomic;
-use crate::model::key::{KeyError, PublicKey};
+use crate::model::der;
+use crate::model::key::{KeyError, PublicKey, check_rsa};
 
 /// Why a key cannot be made or opened.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +77,8 @@ pub fn generate(folder: &Path, name: &str, password: &[u8]) -> Result<PublicKey,
     write(&pair, &public(&pair, &private_file)?, folder, name, password)
 }
 
-/// Takes over a plain PKCS#8 or PKCS#1 key, or one that cosign encrypted with `old`, and writes both halves.
+/// Takes over a plain PKCS#8, PKCS#1 or SEC1 key, or one that cosign encrypted with `old`, and writes
+/// both halves.
 pub fn import(
     source: &Path,
     old: &[u8],
@@ -120,7 +122,17 @@ fn read(path: &Path, password: &[u8]) -> Result<SigStoreKeyPair, KeyringError> {
     let text = Zeroizing::new(
         atomic::read_bounded(path, MAX_KEY).map_err(|error| KeyringError::Io(path.to_owned(), error))?,
     );
-    let pem = pem::parse(&*text).map_err(|_| format("it is not a PEM file".to_owned()))?;
+    let refused = |error| KeyringError::Refused(path.to_owned(), error);
+    let pems = pem::parse_many(&*text).map_err(|_| format("it is not a PEM file".to_owned()))?;
+    // `openssl ecparam -genkey` writes the curve once more before the key.
+    let pem = pems.iter().find(|pem| pem.tag() != "EC PARAMETERS");
+    let pem = pem.ok_or_else(|| format("it is not a PEM file".to_owned()))?;
+    if pem.headers().get("DEK-Info").is_some() || pem.tag() == "ENCRYPTED PRIVATE KEY" {
+        return Err(format(format!(
+            "openssl encrypted it; `openssl pkey -in {}` prints it plain",
+            path.display()
+        )));
+    }
     let der = match pem.tag() {
         // The library would try every algorithm and then say "unsupported key type": ask it only
         // to decrypt, so that a wrong password is called one.
@@ -128,13 +140,19 @@ fn read(path: &Path, password: &[u8]) -> Result<SigStoreKeyPair, KeyringError> {
             kdf::decrypt(pem.contents(), password).map_err(|_| KeyringError::Password(path.to_owned()))?
         }
         "PRIVATE KEY" => pem.contents().to_vec(),
-        "RSA PRIVATE KEY" => return SigStoreKeyPair::from_pem(&text).map_err(KeyringError::Crypto),
-        "EC PRIVATE KEY" => {
-            return Err(format("it is in SEC1 form; `openssl pkcs8 -topk8 -nocrypt` converts it".to_owned()));
+        "RSA PRIVATE KEY" => {
+            der::pkcs1_bits(pem.contents()).map_or(Ok(()), check_rsa).map_err(refused)?;
+            return SigStoreKeyPair::from_pem(pem::encode(pem).as_bytes()).map_err(KeyringError::Crypto);
         }
+        "EC PRIVATE KEY" => der::sec1_to_pkcs8(pem.contents())
+            .ok_or_else(|| format("its curve is not known".to_owned()))?
+            .as_bytes()
+            .to_vec(),
         label => return Err(format(format!("it holds a `{label}`"))),
     };
     let der = Zeroizing::new(der);
+    // The library refuses short RSA keys too, but as "unsupported".
+    der::rsa_bits(&der).map_or(Ok(()), check_rsa).map_err(refused)?;
     SigStoreKeyPair::from_der(&der).map_err(|_| format("its algorithm is not known".to_owned()))
 }
 

@@ -21,11 +21,17 @@ pub enum SignError {
 
 /// Seals a document, and verifies the seal as an operator will.
 pub fn seal<T: Document>(document: &T, key: &SigningKey) -> Result<(Sealed<T>, Verified<T>), SignError> {
-    let payload = document::write(document);
-    let signature = key.sign(&to_be_signed(&payload))?;
-    let sealed = Sealed::assemble(&payload, &signature, key.public());
+    let sealed = again(&document::write(document), key)?;
     let verified = sealed.verify(&TrustedKeys::from(key.public().clone()))?;
     Ok((sealed, verified))
+}
+
+/// Seals bytes that somebody sealed before: for documents that take several signatures.
+pub fn again<T: Document>(payload: &[u8], key: &SigningKey) -> Result<Sealed<T>, SignError> {
+    let signature = key.sign(&to_be_signed(payload))?;
+    let sealed = Sealed::assemble(payload, &signature, key.public());
+    sealed.verify(&TrustedKeys::from(key.public().clone()))?;
+    Ok(sealed)
 }
 
 /// A detached signature in base64, as `cosign verify-blob --signature` and openssl read it.

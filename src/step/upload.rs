@@ -14,9 +14,11 @@ use super::store::{Key, Source, Store, StoreError};
 use crate::model::channel::Channel;
 use crate::model::image::Blob;
 use crate::model::key::PublicKey;
+use crate::model::name::ProjectName;
 use crate::model::release::{self, Release};
 use crate::model::seal::{MAX_BYTES, Sealed, Verified};
 use crate::model::sums;
+use crate::model::trust::{self, MAX_CHAIN, Step};
 
 /// Why a release is not in the store.
 #[derive(Debug, thiserror::Error)]
@@ -37,17 +39,23 @@ pub struct Papers {
     pub sums: String,
     /// Its detached signature.
     pub signature: String,
+    /// The project's trust documents so far, all in one, for those who verify offline; often empty.
+    pub trust: Vec<u8>,
 }
 
 impl Papers {
     /// Each file with its name.
     #[must_use]
-    pub fn files(&self) -> [(&'static str, &[u8]); 3] {
-        [
+    pub fn files(&self) -> Vec<(&'static str, &[u8])> {
+        let mut files = vec![
             (release::FILE_NAME, self.release.bytes()),
             (sums::FILE_NAME, self.sums.as_bytes()),
             (sums::SIGNATURE_NAME, self.signature.as_bytes()),
-        ]
+        ];
+        if !self.trust.is_empty() {
+            files.push((trust::FILE_NAME, &self.trust));
+        }
+        files
     }
 }
 
@@ -75,7 +83,7 @@ pub async fn release(store: &Store, release: &Release, papers: &Papers) -> Resul
     Ok(())
 }
 
-/// Puts `SHA256SUMS` and its signature.
+/// Puts `SHA256SUMS`, its signature, and the trust documents.
 pub async fn sums(
     store: &Store,
     release: &Release,
@@ -85,6 +93,11 @@ pub async fn sums(
     let place = |name| Key::file(&release.project, &release.version, name);
     let (sums, signature) = (papers.sums.as_bytes(), papers.signature.as_bytes());
     store.put(&place(sums::FILE_NAME), &Blob::of(sums), Source::Bytes(sums), &|_| {}).await?;
+    // A later run may know of more rotations; what is there was right when the release was made.
+    let chain = place(trust::FILE_NAME);
+    if !papers.trust.is_empty() && store.get(&chain, MAX_CHAIN).await.is_err() {
+        store.put(&chain, &Blob::of(&papers.trust), Source::Bytes(&papers.trust), &|_| {}).await?;
+    }
     // ECDSA never signs the same way twice: after an interrupted run, the signature that is there
     // counts if it is good.
     let there = store.get(&place(sums::SIGNATURE_NAME), MAX_BYTES).await;
@@ -101,6 +114,18 @@ pub fn beside(folder: &Path, papers: &Papers) -> Result<(), UploadError> {
         let path = folder.join(name);
         atomic::write(&path, bytes, 0o644).map_err(|error| UploadError::Io(path, error))?;
     }
+    Ok(())
+}
+
+/// Puts a trust document, which never changes.
+pub async fn step(
+    store: &Store,
+    project: &ProjectName,
+    version: u64,
+    step: &Step,
+) -> Result<(), UploadError> {
+    let bytes = step.bytes();
+    store.put(&Key::trust(project, version), &Blob::of(&bytes), Source::Bytes(&bytes), &|_| {}).await?;
     Ok(())
 }
 

@@ -12,6 +12,7 @@ const MODEL_CRATES: [&str; 17] = [
     "jiff",
     "oci_spec",
     "pem",
+    "pkcs8",
     "semver",
     "schemars",
     "serde",

@@ -79,16 +79,44 @@ fn passwords() {
     home.must(&["keys", "public", "--password-file", "password"]);
 }
 
+/// Makes keys with openssl, one after the other, and imports them as `key1`, `key2`, ...
+struct Imports {
+    home: Home,
+    number: std::cell::Cell<usize>,
+}
+
+impl Imports {
+    fn new() -> Self {
+        Self { home: Home::new(), number: std::cell::Cell::new(0) }
+    }
+
+    fn import(&self, arguments: &[&str]) -> String {
+        let number = self.number.get() + 1;
+        self.number.set(number);
+        let (source, name) = (format!("source{number}.pem"), format!("key{number}"));
+        let arguments = [&arguments[..1], &["-out", &source], &arguments[1..]].concat();
+        must(tool("openssl", &arguments).current_dir(self.home.path("")));
+        self.home.session(&["keys", "import", &source, "--name", &name])
+    }
+
+    /// Cosign reads the good ones, and nothing else was written.
+    fn good(&self, good: &[usize]) {
+        for number in 1..=self.number.get() {
+            let (path, public) = (format!("keys/key{number}.key"), format!("keys/key{number}.pub"));
+            assert_eq!(self.home.path(&path).exists(), good.contains(&number), "key {number}");
+            if good.contains(&number) {
+                let theirs = must(&mut tool("cosign", &["public-key", "--key", &self.home.text(&path)]));
+                assert_eq!(theirs.trim(), fs::read_to_string(self.home.path(&public)).unwrap().trim());
+            }
+        }
+    }
+}
+
 #[test]
 fn import_takes_p256_and_rsa_and_says_why_not_the_others() {
-    let home = Home::new();
-    let mut number = 0;
-    let mut import = |arguments: &[&str]| {
-        number += 1;
-        let (source, name) = (format!("source{number}.pem"), format!("key{number}"));
-        must(tool("openssl", &[arguments, &["-out", &source]].concat()).current_dir(home.path("")));
-        home.session(&["keys", "import", &source, "--name", &name])
-    };
+    let imports = Imports::new();
+    let import = |arguments: &[&str]| imports.import(arguments);
+    let home = &imports.home;
     assert_session!(import(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]), @"
     exit 0
     --- stdout
@@ -130,9 +158,10 @@ fn import_takes_p256_and_rsa_and_says_why_not_the_others() {
     assert_session!(import(&["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"]), @"
     exit 2
     --- stderr
-    error: `source6.pem` holds no private key that imgforge reads: its algorithm is not known
+    error: the key in `source6.pem` cannot be used
+      cause: RSA keys of 2048 to 8192 bits are accepted; this one has 1024
 
-    hint: name a private key: `imgforge keys generate` writes `cosign.key`
+    hint: use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one
     ");
     must(
         tool("openssl", &["pkey", "-in", "source6.pem", "-pubout", "-out", "short.pub"])
@@ -142,29 +171,122 @@ fn import_takes_p256_and_rsa_and_says_why_not_the_others() {
     exit 2
     --- stderr
     error: the key in `short.pub` cannot be used
-      cause: RSA keys of less than 2048 bits are refused
+      cause: RSA keys of 2048 to 8192 bits are accepted; this one has 1024
 
     hint: use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one
     ");
-    let import = |arguments: &[&str]| {
-        must(tool("openssl", &[arguments, &["-out", "sec1.pem"]].concat()).current_dir(home.path("")));
-        home.session(&["keys", "import", "sec1.pem", "--name", "key7"])
-    };
-    assert_session!(import(&["ecparam", "-genkey", "-noout", "-name", "prime256v1"]), @"
+    imports.good(&[1, 2]);
+}
+
+#[test]
+fn import_reads_what_openssl_writes() {
+    let imports = Imports::new();
+    let import = |arguments: &[&str]| imports.import(arguments);
+    // What `openssl ecparam` writes: SEC1, after the curve's name.
+    assert_session!(import(&["ecparam", "-genkey", "-name", "prime256v1"]), @"
+    exit 0
+    --- stdout
+    private key  keys/key1.key  keep it secret and backed up
+    public key   keys/key1.pub  give it to operators
+    fingerprint  sha256:[DIGEST]
+    ");
+    assert_session!(import(&["ecparam", "-genkey", "-noout", "-name", "secp384r1"]), @"
     exit 2
     --- stderr
-    error: `sec1.pem` holds no private key that imgforge reads: it is in SEC1 form; `openssl pkcs8 -topk8 -nocrypt` converts it
+    error: the key in `source2.pem` cannot be used
+      cause: ECDSA P-384 keys are refused: cosign 3 cannot verify the bundles that it signs with them
+
+    hint: use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one
+    ");
+    assert_session!(import(&["ecparam", "-genkey", "-noout", "-name", "secp256k1"]), @"
+    exit 2
+    --- stderr
+    error: `source3.pem` holds no private key that imgforge reads: its algorithm is not known
 
     hint: name a private key: `imgforge keys generate` writes `cosign.key`
     ");
-    for name in ["key1", "key2"] {
-        let path = home.text(&format!("keys/{name}.key"));
-        let theirs = must(&mut tool("cosign", &["public-key", "--key", &path]));
-        assert_eq!(theirs.trim(), fs::read_to_string(home.path(&format!("keys/{name}.pub"))).unwrap().trim());
-    }
-    for name in ["key3", "key4", "key5", "key6", "key7"] {
-        assert!(!home.path(&format!("keys/{name}.key")).exists(), "{name} was written");
-    }
+    assert_session!(import(&["genrsa", "-traditional", "2048"]), @"
+    exit 0
+    --- stdout
+    private key  keys/key4.key  keep it secret and backed up
+    public key   keys/key4.pub  give it to operators
+    fingerprint  sha256:[DIGEST]
+    ");
+    assert_session!(import(&["genrsa", "-traditional", "1024"]), @"
+    exit 2
+    --- stderr
+    error: the key in `source5.pem` cannot be used
+      cause: RSA keys of 2048 to 8192 bits are accepted; this one has 1024
+
+    hint: use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one
+    ");
+    assert_session!(import(&["genrsa", "-aes256", "-passout", "pass:x", "2048"]), @"
+    exit 2
+    --- stderr
+    error: `source6.pem` holds no private key that imgforge reads: openssl encrypted it; `openssl pkey -in source6.pem` prints it plain
+
+    hint: name a private key: `imgforge keys generate` writes `cosign.key`
+    ");
+    assert_session!(import(&["genrsa", "-aes256", "-traditional", "-passout", "pass:x", "2048"]), @"
+    exit 2
+    --- stderr
+    error: `source7.pem` holds no private key that imgforge reads: openssl encrypted it; `openssl pkey -in source7.pem` prints it plain
+
+    hint: name a private key: `imgforge keys generate` writes `cosign.key`
+    ");
+    imports.good(&[1, 4]);
+}
+
+#[test]
+fn show_says_what_people_compare() {
+    let home = Home::new();
+    home.must(&["keys", "generate"]);
+    assert_session!(home.session(&["keys", "show"]), @"
+    exit 0
+    --- stdout
+    algorithm    ECDSA P-256
+    fingerprint  sha256:[DIGEST]
+    short        [SHORT]
+    ");
+    assert_eq!(home.must(&["keys", "show"]), home.must(&["keys", "show", "keys/cosign.key"]));
+    let said: serde_json::Value = serde_json::from_str(&home.must(&["keys", "public", "--json"])).unwrap();
+    let script = "openssl pkey -pubin -in keys/cosign.pub -outform DER | sha256sum | cut -c 1-64";
+    let theirs = must(tool("sh", &["-c", script]).current_dir(home.path("")));
+    assert_eq!(said["fingerprint"], format!("sha256:{}", theirs.trim()));
+    assert_eq!(said["short"], theirs[..12]);
+    assert_eq!(said["publicKey"], fs::read_to_string(home.path("keys/cosign.pub")).unwrap());
+    // One key, one spelling: a second one would be counted as a second key.
+    let compress =
+        ["pkey", "-pubin", "-in", "keys/cosign.pub", "-ec_conv_form", "compressed", "-out", "c.pub"];
+    must(tool("openssl", &compress).current_dir(home.path("")));
+    assert_session!(home.session(&["keys", "show", "c.pub"]), @"
+    exit 2
+    --- stderr
+    error: the key in `c.pub` cannot be used
+      cause: the key is not in its usual form, which `openssl pkey -pubin -ec_conv_form uncompressed` writes
+
+    hint: use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one
+    ");
+}
+
+#[test]
+fn a_private_key_that_others_can_read_is_said_to_be_one() {
+    let home = Home::new();
+    home.must(&["keys", "generate"]);
+    fs::set_permissions(home.path("keys/cosign.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    assert_session!(home.session(&["keys", "show", "keys/cosign.key"]), @"
+    exit 0
+    --- stdout
+    algorithm    ECDSA P-256
+    fingerprint  sha256:[DIGEST]
+    short        [SHORT]
+    --- stderr
+    warning: others can read `keys/cosign.key`; `chmod 600 keys/cosign.key` stops that
+    ");
+    // Bytes of a Windows editor are no other key.
+    let text = fs::read_to_string(home.path("keys/cosign.key")).unwrap();
+    fs::write(home.path("crlf.key"), text.replace('\n', "\r\n")).unwrap();
+    assert_eq!(home.must(&["keys", "public", "crlf.key", "-q"]), home.must(&["keys", "public", "-q"]));
 }
 
 #[test]

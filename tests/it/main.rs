@@ -8,6 +8,7 @@
 
 mod architecture;
 mod building;
+mod channels;
 mod contents;
 mod current;
 mod documents;
@@ -19,5 +20,6 @@ mod manual;
 mod publishing;
 mod recipes;
 mod refusals;
+mod rotation;
 mod transport;
 mod workbench;

@@ -233,12 +233,13 @@ fn an_expired_channel_and_one_from_the_future() {
     assert_session!(bench.fetch(), @"
     exit 13
     --- stderr
-    error: channel `stable` expired on [TIME]
+    error: channel `stable` expired on [TIME], 294 days ago
 
-    hint: ask the project to renew its channel; a version that you name, TIER@VERSION, does not expire
+    hint: ask the project to renew its channel; `--max-age 325d` believes it all the same, and a version that you name, TIER@VERSION, does not expire
     ");
     // A version that is named needs no channel.
     bench.home.must(&["fetch", "tiny@1.0.0"]);
+    channel.sequence = 3;
     channel.issued = now() + jiff::SignedDuration::from_hours(48);
     channel.expires = now() + jiff::SignedDuration::from_hours(96);
     bench.point(&channel, &bench.key);
@@ -284,6 +285,7 @@ fn the_documents_of_another_project_with_the_same_key() {
     assert_session!(bench.home.session(&["fetch", "--verify", "t-other-victim/tiny@1.0.0"]), @"
     exit 12
     --- stderr
+    warning: channel `stable` is not asked whether 1.0.0 was withdrawn: the channel is `t-other-project/stable`, not `t-other-victim/stable`
     error: the store shows release t-other-project 1.0.0 as t-other-victim 1.0.0
 
     hint: the store was damaged or replaced, nothing was loaded; tell the project
@@ -308,9 +310,9 @@ fn a_tag_that_belongs_to_another_image() {
     verifying `tiny-1.0.0-linux-amd64.tar.gz`
     error: the engine already has another image named `t-tag/tiny:1.0.0`
 
-    hint: if that image may lose its name, add `--replace-tag`
+    hint: if that image may lose its name, add `--replace`
     ");
-    assert_session!(bench.home.session(&["fetch", "--verify", "tiny", "--replace-tag"]), @"
+    assert_session!(bench.home.session(&["fetch", "--verify", "tiny", "--replace"]), @"
     exit 0
     --- stdout
     channel    stable points to 1.0.0 (sequence 2, expires [TIME])
@@ -339,7 +341,7 @@ fn a_fetch_with_another_key_does_not_lock_the_pinned_project() {
     fs::rename(&good, bench.home.path("staging")).unwrap();
     fs::rename(bench.home.path("kept"), &good).unwrap();
     bench.home.must(&["fetch", "t-two-keys/tiny", "--key", "evil/cosign.pub", "--from", "staging"]);
-    bench.home.must(&["fetch", "tiny", "--replace-tag"]);
+    bench.home.must(&["fetch", "tiny", "--replace"]);
 }
 
 #[test]
@@ -416,7 +418,7 @@ fn offline_verification_believes_a_project_only_its_own_key() {
     archive    tiny-1.0.0-linux-amd64.tar.gz  every byte matches
     image      t-own-key/tiny:1.0.0  sha256:[DIGEST]
     integrity  OK
-    freshness  unknown: offline, so a newer release may exist
+    freshness  OK: the channel beside it says so until [TIME]
     ");
     assert_session!(bench.home.session(&["verify", "nowhere", "-q"]), @"
     exit 2
@@ -468,7 +470,7 @@ fn what_is_not_there_or_not_trusted() {
     downloading `tiny-1.0.0-linux-amd64.tar.gz`
     verifying `tiny-1.0.0-linux-amd64.tar.gz`
     error: no Docker Engine answers at `unix:///nowhere.sock`
-      cause: Socket not found: /nowhere.sock
+      cause: No such file or directory (os error 2)
 
     hint: start Docker, or set `DOCKER_HOST`; then run the same command again
     ");

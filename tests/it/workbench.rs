@@ -85,7 +85,7 @@ impl Bench {
         let (sealed, verified) = sign::seal(release, key).unwrap();
         let sums = imgforge::model::sums::render(&verified);
         let signature = sign::detached(sums.as_bytes(), key).unwrap();
-        let papers = Papers { release: sealed.clone(), sums, signature };
+        let papers = Papers { release: sealed.clone(), sums, signature, trust: Vec::new() };
         let (store, dist) = (self.store(), self.home.path("dist"));
         wait(async {
             upload::release(&store, &verified, &papers).await?;
@@ -107,6 +107,7 @@ impl Bench {
             version: version.parse().unwrap(),
             release: imgforge::model::digest::Digest::of(release.bytes()),
             floor: None,
+            yanked: Vec::new(),
         }
     }
 

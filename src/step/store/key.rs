@@ -24,6 +24,12 @@ impl Key {
         Self(format!("{project}/releases/{version}/{file}"))
     }
 
+    /// A trust document.
+    #[must_use]
+    pub fn trust(project: &ProjectName, version: u64) -> Self {
+        Self(format!("{project}/trust/{version}.jsonl"))
+    }
+
     /// A release.
     #[must_use]
     pub fn release(project: &ProjectName, version: &Version) -> Self {

@@ -1,6 +1,7 @@
 //! Where releases live. A closed set of kinds behind one set of calls.
 //!
 //! ```text
+//! <project>/trust/<n>.jsonl                           never changed
 //! <project>/channels/<channel>.sigstore.json        small, replaced, written last
 //! <project>/releases/<version>/release.sigstore.json  never changed
 //! <project>/releases/<version>/<archive>.tar.gz       never changed
