@@ -145,7 +145,7 @@ fn tell(context: &Context<'_>, publisher: &Publisher, rotated: Rotated, draft: &
             for version in &dropped {
                 words.row("release", format!("{version} does not count any more"));
             }
-            words.row("store", &publisher.store.address());
+            words.row("store", publisher.store.address());
             let object = json!({
                 "published": true, "project": publisher.project, "version": trusted.version(),
                 "renewed": renewed, "orphaned": orphaned, "dropped": dropped,

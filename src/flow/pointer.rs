@@ -7,7 +7,7 @@ use crate::model::name::{ChannelName, ProjectName, Version};
 use crate::model::release::Release;
 use crate::model::seal::{SealError, Sealed, Verified};
 use crate::model::seen::Seen;
-use crate::model::time::{self, SignedDuration, Timestamp};
+use crate::model::time::{self, Timestamp};
 use crate::model::trust::{Step, Trusted};
 use crate::step::keyring::SigningKey;
 use crate::step::remember::{self, Memory};
@@ -125,7 +125,8 @@ impl Publisher {
         Ok(self.memory.seen()?.unwrap_or_else(|| Seen::nothing(self.now)))
     }
 
-    /// Reads a channel the way operators do. Only its age is no reason to refuse: it is about to be renewed.
+    /// Reads a channel the way operators do. Its age and its version are no reason to refuse: they are
+    /// about to change.
     pub async fn current(&self, name: &ChannelName) -> Result<Option<Current>, Error> {
         let sealed = match download::channel(&self.store, &self.project, name).await {
             Ok(sealed) => sealed,
@@ -137,8 +138,10 @@ impl Publisher {
             Err(SealError::Retired { .. }) => return Ok(Some(Current { channel: None, sealed })),
             Err(error) => return Err(error.into()),
         };
-        let patience = Patience::MaxAge(SignedDuration::MAX);
-        channel.follow(&self.project, name, &self.seen()?, &self.trusted, patience, self.now)?;
+        let seen = self.seen()?;
+        channel.stands(&self.project, name, &seen, &self.trusted)?;
+        seen.check_clock(self.now)?;
+        channel.is_dated(self.now)?;
         Ok(Some(Current { channel: Some(channel), sealed }))
     }
 

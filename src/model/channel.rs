@@ -219,11 +219,10 @@ impl Verified<Channel> {
         now: Timestamp,
     ) -> Result<Followed, ChannelError> {
         let pointer = self.stands(project, channel, seen, trusted)?;
-        let channel = channel.clone();
+        seen.permits(channel, &self.version, trusted)?;
         seen.check_clock(now)?;
-        if self.issued > time::after(now, CLOCK_TOLERANCE) {
-            return Err(ChannelError::Future { channel, issued: self.issued, now });
-        }
+        self.is_dated(now)?;
+        let channel = channel.clone();
         let age = now.duration_since(self.issued);
         match patience {
             Patience::MaxAge(accepted) if age > accepted => {
@@ -239,7 +238,7 @@ impl Verified<Channel> {
         Ok(Followed { pointer, freshness })
     }
 
-    /// Everything but its age: whether this is the pointer that was asked for, and none that was
+    /// Everything but its age and its version: whether this is the pointer that was asked for, and none that was
     /// replaced or contradicted before. What it says of floors and withdrawn versions stays true when
     /// it has expired.
     pub fn stands(
@@ -258,7 +257,15 @@ impl Verified<Channel> {
         if let Some(before) = seen.pointer(channel, trusted) {
             pointer.may_follow(before, channel)?;
         }
-        seen.permits(channel, &self.version, trusted)?;
         Ok(pointer)
+    }
+
+    /// Refuses a pointer from the future: somebody's clock is wrong, and so is its expiry.
+    pub fn is_dated(&self, now: Timestamp) -> Result<(), ChannelError> {
+        if self.issued > time::after(now, CLOCK_TOLERANCE) {
+            let channel = self.channel.clone();
+            return Err(ChannelError::Future { channel, issued: self.issued, now });
+        }
+        Ok(())
     }
 }

@@ -107,7 +107,6 @@ fn a_withdrawn_version_is_refused_everywhere() {
     exit 0
     --- stdout
     channel    stable points to 1.0.0 (sequence 3, expires [TIME])
-    withdrawn  1.1.0: it leaks keys; run 1.0.0 instead
     release    t-yank 1.0.0, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/t-yank/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
     image      t-yank/tiny:1.0.0

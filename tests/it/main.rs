@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests read the clock and the environment themselves")]
 
 mod architecture;
+mod attacks;
 mod building;
 mod channels;
 mod contents;
@@ -19,7 +20,6 @@ mod language;
 mod manual;
 mod publishing;
 mod recipes;
-mod refusals;
 mod rotation;
 mod transport;
 mod workbench;

@@ -37,8 +37,8 @@ fn only_one_form_of_bundle_is_read() {
     let path = bench.object("releases/1.0.0/release.sigstore.json");
     let good = fs::read_to_string(&path).unwrap();
     let json: serde_json::Value = serde_json::from_str(&good).unwrap();
-    let (payload, signature) =
-        ["/dsseEnvelope/payload", "/dsseEnvelope/signatures/0/sig"].map(|at| json.pointer(at).unwrap().as_str().unwrap()).into();
+    let text = |at: &str| json.pointer(at).unwrap().as_str().unwrap();
+    let (payload, signature) = (text("/dsseEnvelope/payload"), text("/dsseEnvelope/signatures/0/sig"));
     let bytes = STANDARD.decode(payload).unwrap();
     let evil = stranger(&bench);
     let pem = STANDARD.encode(evil.public().to_pem());
@@ -56,33 +56,60 @@ fn only_one_form_of_bundle_is_read() {
         ("cosign's older form with a key", legacy, "unknown field `base64Signature`"),
         ("both forms in one file", hybrid, "unknown field `base64Signature`"),
         ("no signature", good.replace(&format!("{{\"sig\":\"{signature}\"}}"), ""), "invalid length 0"),
-        ("two signatures", two, "an array of length 1"),
+        ("two signatures", two, "with one signature (trailing characters"),
         ("a key identifier", good.replace("{\"sig\"", "{\"keyid\":\"\",\"sig\""), "unknown field `keyid`"),
         ("a certificate", good.replace("\"publicKey\"", &certificate), "unknown field `certificate`"),
-        ("log entries", good.replace("{\"publicKey\"", "{\"tlogEntries\":[],\"publicKey\""), "unknown field `tlogEntries`"),
+        (
+            "log entries",
+            good.replace("{\"publicKey\"", "{\"tlogEntries\":[],\"publicKey\""),
+            "unknown field `tlogEntries`",
+        ),
         ("an older bundle", good.replace("bundle.v0.3+json", "bundle.v0.2+json"), "is not accepted"),
         ("another payload type", good.replace("vnd.in-toto+json", "vnd.in-toto.json"), "is not accepted"),
-        ("a payload twice", good.replace("\"payload\"", "\"payload\":\"e30=\",\"payload\""), "key `payload` occurs twice"),
-        ("a field twice, escaped", good.replace("{\"mediaType\"", "{\"\\u006dediaType\":\"\",\"mediaType\""), "key `mediaType` occurs twice"),
+        (
+            "a payload twice",
+            good.replace("\"payload\"", "\"payload\":\"e30=\",\"payload\""),
+            "key `payload` occurs twice",
+        ),
+        (
+            "a field twice, escaped",
+            good.replace("{\"mediaType\"", "{\"\\u006dediaType\":\"\",\"mediaType\""),
+            "key `mediaType` occurs twice",
+        ),
         ("deep nesting", deep, "nested deeper than 16 levels"),
-        ("another alphabet", good.replace(signature, &URL_SAFE.encode([0xff; 70])), "its signature is not base64"),
+        (
+            "another alphabet",
+            good.replace(signature, &URL_SAFE.encode([0xff; 70])),
+            "its signature is not base64",
+        ),
         ("white space in base64", good.replace(payload, &spaced), "its payload is not base64"),
         ("no padding", good.replace(signature, "AAA"), "its signature is not base64"),
         ("bits after the padding", good.replace(signature, "AB=="), "its signature is not base64"),
         ("something behind it", format!("{good}{{}}"), "trailing characters"),
         ("too much of it", format!("{good}{}", " ".repeat(1 << 20)), "it is larger than"),
         ("an empty signature", good.replace(signature, ""), "was changed after it was sealed"),
-        ("a stranger's signature", good.replace(signature, &evil_signature), "was changed after it was sealed"),
+        (
+            "a stranger's signature",
+            good.replace(signature, &evil_signature),
+            "was changed after it was sealed",
+        ),
     ];
     for (what, text, reason) in &cases {
         let said = verdict(&bench, text.as_bytes());
         assert!(said.contains(reason), "{what}: {said}");
     }
     // The same for a person, for the cases that once fooled a tool.
-    for (what, text, reason) in cases.iter().filter(|(what, ..)| what.contains("form") || what.contains("twice")) {
+    for (what, text, reason) in
+        cases.iter().filter(|(what, ..)| what.contains("form") || what.contains("twice"))
+    {
         fs::write(&path, text).unwrap();
         refused(what, &bench.home.session(&["fetch", "tiny@1.0.0", "-q"]), 10, reason);
-        refused(what, &bench.home.session(&["verify", path.parent().unwrap().to_str().unwrap(), "-q"]), 10, reason);
+        refused(
+            what,
+            &bench.home.session(&["verify", path.parent().unwrap().to_str().unwrap(), "-q"]),
+            10,
+            reason,
+        );
     }
 }
 
@@ -96,22 +123,67 @@ fn a_good_signature_over_something_else() {
         change(&mut release);
         String::from_utf8(write(&release)).unwrap()
     };
-    let archive = |change: fn(&mut imgforge::model::release::Archive)| changed(&move |r| change(&mut r.archives[0]));
+    let archive =
+        |change: fn(&mut imgforge::model::release::Archive)| changed(&move |r| change(&mut r.archives[0]));
     let cases: Vec<(&str, String, &str)> = vec![
-        ("an attestation", text.replace("imgforge.dev/release/v1", "slsa.dev/provenance/v1"), "it is of type `https://slsa.dev/provenance/v1`"),
-        ("an image signature", text.replace("imgforge.dev/release/v1", "sigstore.dev/cosign/sign/v1"), "it is of type `https://sigstore.dev/cosign/sign/v1`"),
-        ("a newer version of the format", text.replace("release/v1", "release/v2"), "it is of type `https://imgforge.dev/release/v2`"),
-        ("another statement", text.replace("in-toto.io/Statement/v1", "in-toto.io/Statement/v0.1"), "it is of type `https://in-toto.io/Statement/v0.1`"),
-        ("two types", text.replace("\"predicateType\"", "\"predicateType\":\"x\",\"predicateType\""), "it cannot be read"),
-        ("an unknown field", text.replace("\"predicate\":{", "\"predicate\":{\"critical\":true,"), "it cannot be read"),
+        (
+            "an attestation",
+            text.replace("imgforge.dev/release/v1", "slsa.dev/provenance/v1"),
+            "it is of type `https://slsa.dev/provenance/v1`",
+        ),
+        (
+            "an image signature",
+            text.replace("imgforge.dev/release/v1", "sigstore.dev/cosign/sign/v1"),
+            "it is of type `https://sigstore.dev/cosign/sign/v1`",
+        ),
+        (
+            "a newer version of the format",
+            text.replace("release/v1", "release/v2"),
+            "it is of type `https://imgforge.dev/release/v2`",
+        ),
+        (
+            "another statement",
+            text.replace("in-toto.io/Statement/v1", "in-toto.io/Statement/v0.1"),
+            "it is of type `https://in-toto.io/Statement/v0.1`",
+        ),
+        (
+            "two types",
+            text.replace("\"predicateType\"", "\"predicateType\":\"x\",\"predicateType\""),
+            "it cannot be read",
+        ),
+        (
+            "an unknown field",
+            text.replace("\"predicate\":{", "\"predicate\":{\"critical\":true,"),
+            "it cannot be read",
+        ),
         ("no predicate", "{}".into(), "it cannot be read"),
-        ("no subject", text.replacen(&text[text.find("\"subject\"").unwrap()..=text.find(']').unwrap()], "\"subject\":[]", 1), "its subjects are not the files that it names"),
+        (
+            "no subject",
+            text.replacen(
+                &text[text.find("\"subject\"").unwrap()..=text.find(']').unwrap()],
+                "\"subject\":[]",
+                1,
+            ),
+            "its subjects are not the files that it names",
+        ),
         ("no archive", changed(&|r| r.archives.clear()), "it names no archive"),
         ("an archive twice", changed(&|r| r.archives.push(r.archives[0].clone())), "twice"),
         ("a path", archive(|a| a.file = "../../etc/passwd".into()), "is not the file name of tier"),
-        ("another tier's file", archive(|a| a.tier = "other".parse().unwrap()), "is not the file name of tier"),
-        ("another project's image", archive(|a| a.image.tag = "debian/tiny:1.0.0".parse().unwrap()), "holds an image named `debian/tiny:1.0.0`"),
-        ("another version's image", archive(|a| a.image.tag = "t-statements/tiny:9.0.0".parse().unwrap()), "holds an image named"),
+        (
+            "another tier's file",
+            archive(|a| a.tier = "other".parse().unwrap()),
+            "is not the file name of tier",
+        ),
+        (
+            "another project's image",
+            archive(|a| a.image.tag = "debian/tiny:1.0.0".parse().unwrap()),
+            "holds an image named `debian/tiny:1.0.0`",
+        ),
+        (
+            "another version's image",
+            archive(|a| a.image.tag = "t-statements/tiny:9.0.0".parse().unwrap()),
+            "holds an image named",
+        ),
     ];
     assert_eq!(verdict(&bench, &signed(&bench, text.as_bytes())), "accepted");
     for (what, payload, reason) in cases {
@@ -131,7 +203,9 @@ fn every_byte<T: Document + PartialEq + std::fmt::Debug>(bytes: &[u8], keys: &Tr
             let mut changed = bytes.to_vec();
             changed[at] ^= change;
             match Sealed::<T>::from_bytes(changed).verify(keys) {
-                Err(SealError::NotSealed { .. } | SealError::Changed { .. } | SealError::Untrusted { .. }) => {}
+                Err(
+                    SealError::NotSealed { .. } | SealError::Changed { .. } | SealError::Untrusted { .. },
+                ) => {}
                 Err(error) => panic!("byte {at}: {error}"),
                 // The hint is not signed, and only chooses words: cosign ignores it too.
                 Ok(same) => {
@@ -210,7 +284,13 @@ fn other_spellings_of_a_signature() {
     let long = [&[0x30, 0x81, der[1]], &der[2..]].concat();
     let behind = [&der[..], &[0]].concat();
     let raw = [&der[4 + r_length - 32..4 + r_length], &der[der.len() - 32..]].concat();
-    for (what, der) in [("padded", padded), ("long form", long), ("bytes behind", behind), ("raw", raw), ("zero", vec![0x30, 6, 2, 1, 0, 2, 1, 0])] {
+    for (what, der) in [
+        ("padded", padded),
+        ("long form", long),
+        ("bytes behind", behind),
+        ("raw", raw),
+        ("zero", vec![0x30, 6, 2, 1, 0, 2, 1, 0]),
+    ] {
         assert!(verdict(&bench, with(&der).as_bytes()).contains("was changed after it was sealed"), "{what}");
     }
 }

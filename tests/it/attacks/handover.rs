@@ -12,7 +12,13 @@ use super::{key, refused};
 use crate::workbench::{Bench, now};
 
 /// A trust document in which each of these keys has these roles.
-fn document(bench: &Bench, version: u64, root: &[&SigningKey], threshold: usize, work: &[&SigningKey]) -> Trust {
+fn document(
+    bench: &Bench,
+    version: u64,
+    root: &[&SigningKey],
+    threshold: usize,
+    work: &[&SigningKey],
+) -> Trust {
     let names = |keys: &[&SigningKey]| keys.iter().map(|key| key.public().fingerprint()).collect::<Vec<_>>();
     let mut keys: Vec<PublicKey> = Vec::new();
     for key in root.iter().chain(work) {
@@ -61,7 +67,12 @@ fn the_first_document_needs_the_pinned_key_and_the_new_ones() {
     put(&bench, 1, &next, &[&one]);
     refused("without the pinned key", &bench.fetch(), 11, "signed none of the project's trust documents");
     put(&bench, 1, &next, &[&bench.key]);
-    refused("without the new key", &bench.fetch(), 11, "signed by 0 of the 1 root keys that version 1 demands");
+    refused(
+        "without the new key",
+        &bench.fetch(),
+        11,
+        "signed by 0 of the 1 root keys that version 1 demands",
+    );
     let both = document(&bench, 1, &[&one, &two], 2, &[&one]);
     put(&bench, 1, &both, &[&bench.key, &one, &one]);
     refused("one key twice", &bench.fetch(), 11, "signed by 1 of the 2 root keys that version 1 demands");
@@ -120,15 +131,30 @@ fn later_documents_need_the_root_keys_before_and_after() {
     put(&bench, 1, &first, &[&bench.key, &a, &b]);
     let second = document(&bench, 2, &[&evil], 1, &[&evil]);
     put(&bench, 2, &second, &[&work, &evil]);
-    refused("a release key changes the root", &bench.fetch(), 11, "signed by 0 of the 2 root keys that version 1 demands");
+    refused(
+        "a release key changes the root",
+        &bench.fetch(),
+        11,
+        "signed by 0 of the 2 root keys that version 1 demands",
+    );
     put(&bench, 2, &second, &[&bench.key, &evil]);
-    refused("the key before that", &bench.fetch(), 11, "signed by 0 of the 2 root keys that version 1 demands");
+    refused(
+        "the key before that",
+        &bench.fetch(),
+        11,
+        "signed by 0 of the 2 root keys that version 1 demands",
+    );
     put(&bench, 2, &second, &[&a, &evil]);
     refused("a stolen minority", &bench.fetch(), 11, "signed by 1 of the 2 root keys that version 1 demands");
     put(&bench, 2, &second, &[&a, &a, &evil]);
     refused("a minority twice", &bench.fetch(), 11, "signed by 1 of the 2 root keys that version 1 demands");
     put(&bench, 2, &second, &[&a, &b]);
-    refused("without the new key", &bench.fetch(), 11, "signed by 0 of the 1 root keys that version 2 demands");
+    refused(
+        "without the new key",
+        &bench.fetch(),
+        11,
+        "signed by 0 of the 1 root keys that version 2 demands",
+    );
     put(&bench, 2, &second, &[&a, &b, &evil, &work]);
     refused("somebody without a say", &bench.fetch(), 11, "a key that has no say in it");
     let skipped = document(&bench, 3, &[&a], 1, &[&work]);

@@ -29,7 +29,14 @@ fn a_clock_that_ran_back_and_a_memory_that_is_damaged() {
     later["time"] = (now() + jiff::SignedDuration::from_hours(23)).to_string().into();
     fs::write(seen(&bench), later.to_string()).unwrap();
     assert!(bench.fetch().starts_with("exit 0"));
-    for damaged in ["", "{}", "null", &good[..good.len() - 1], &format!("{good}x"), &good.replace("\"time\"", "\"time\":\"1970-01-01T00:00:00Z\",\"time\"")] {
+    for damaged in [
+        "",
+        "{}",
+        "null",
+        &good[..good.len() - 1],
+        &format!("{good}x"),
+        &good.replace("\"time\"", "\"time\":\"1970-01-01T00:00:00Z\",\"time\""),
+    ] {
         fs::write(seen(&bench), damaged).unwrap();
         refused(damaged, &bench.fetch(), 1, "is damaged");
     }

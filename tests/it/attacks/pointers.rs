@@ -74,11 +74,11 @@ fn an_expired_channel_and_one_from_the_future() {
     channel.expires = now() + jiff::SignedDuration::from_hours(96);
     bench.point(&channel, &bench.key);
     assert_session!(bench.fetch(), @"
-    exit 14
+    exit 13
     --- stderr
-    error: channel `stable` shows different documents under the same sequence 2
+    error: channel `stable` was issued on [TIME], and this machine's clock says [TIME]
 
-    hint: somebody shows you an old state of the store, nothing was loaded; tell the project
+    hint: set this machine's clock
     ");
 }
 

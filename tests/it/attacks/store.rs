@@ -256,7 +256,7 @@ fn what_is_not_there_or_not_trusted() {
     downloading `tiny-1.0.0-linux-amd64.tar.gz`
     verifying `tiny-1.0.0-linux-amd64.tar.gz`
     error: no Docker Engine answers at `unix:///nowhere.sock`
-      cause: Socket not found: /nowhere.sock
+      cause: No such file or directory (os error 2)
 
     hint: start Docker, or set `DOCKER_HOST`; then run the same command again
     ");
