@@ -125,6 +125,6 @@ mod tests {
         let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         assert_eq!(verdict(&nested(MAX_DEPTH)), nested(MAX_DEPTH));
         insta::assert_snapshot!(verdict(&nested(MAX_DEPTH + 1)), @"nested deeper than 16 levels at line 1 column 18");
-        insta::assert_snapshot!(verdict(&"[".repeat(1 << 20)), @"nested deeper than 16 levels at line 1 column 18");
+        insta::assert_snapshot!(verdict(&"[".repeat(1 << 20)), @"nested deeper than 16 levels at line 1 column 17");
     }
 }
