@@ -3,6 +3,10 @@
 TOOLS := $(shell tests/setup/tools --path)
 export PATH := $(TOOLS):$(PATH)
 
+# The program that runs in images, a crate of its own.
+INIT_MANIFEST := --manifest-path src/init/Cargo.toml
+INIT := $(INIT_MANIFEST) --target-dir target/init
+
 .PHONY: demo test check tools
 
 # The whole journey, from recipe to healthy container, on this machine.
@@ -15,12 +19,16 @@ demo:
 test: check
 	tests/setup/engine
 	cargo test --locked
+	cargo test --locked $(INIT)
 
 check: tools
 	cargo fmt --check
+	cargo fmt --check $(INIT_MANIFEST)
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets $(INIT) -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 	cargo deny --locked check bans licenses sources
+	cargo deny --locked $(INIT_MANIFEST) --config deny.toml check bans licenses sources
 	typos
 
 tools:

@@ -12,6 +12,9 @@
 //! | [`step`] | what we do: a verb in each file | know other steps, print, read the clock or the environment |
 //! | [`model`] | what things are | touch files, network, clock, threads, randomness |
 //!
+//! Beside the house stands `src/init`, a crate of its own: the program that runs in images. `build.rs`
+//! compiles it, [`model::runtime`] holds its bytes and shares with it what its configuration means.
+//!
 //! A newcomer follows `imgforge release oracle` in three files: `src/main.rs`,
 //! `src/cli/release.rs`, and [`flow::release`], which reads like a table of contents:
 //!

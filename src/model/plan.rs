@@ -13,9 +13,10 @@ use super::name::{ImageTag, Platform, ServiceName, StageName, TierName, Variable
 use super::recipe::family::{Family, Part};
 use super::recipe::parse::{Finding, Findings, nearest};
 use super::recipe::tree::Node;
-use super::recipe::{Base, Debian, Project, Recipe, Step, check};
+use super::recipe::{Base, Debian, Probe, Project, Recipe, Step, check};
+use super::runtime::config::Config;
 use super::time::Timestamp;
-use super::{dockerfile, entrypoint};
+use super::{dockerfile, runtime};
 
 /// Folder of the context that belongs to imgforge; a project's own files cannot stand there.
 pub const OWN_FOLDER: &str = ".imgforge";
@@ -108,15 +109,31 @@ impl Plan {
             dockerfile::own::check(dockerfile, text, family)?;
         }
         plan.generated.insert(version_path(), File::generated(format!("{version}\n").into_bytes(), false));
-        if let Some(script) = entrypoint::render(&plan.tier, &plan.settings) {
-            plan.generated.insert(entrypoint_path(), File::generated(script.into_bytes(), true));
-        }
+        plan.add_runtime()?;
         for (name, volume) in &plan.settings.volumes {
             let directory = volume.path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
             plan.directories.insert(format!("{}/{directory}", volumes_path(name)));
         }
         plan.dockerfile = dockerfile::render(family, &plan, own);
         Ok(plan)
+    }
+
+    /// The helper and its configuration, where something of the image is run or asked by it.
+    fn add_runtime(&mut self) -> Result<(), Finding> {
+        let probe = self.settings.health.as_ref().map(|health| &health.probe);
+        let key = match (self.settings.services.is_empty(), probe) {
+            (false, _) => "services",
+            (true, Some(Probe::Http(_) | Probe::Tcp(_))) => "health",
+            (true, _) => return Ok(()),
+        };
+        let helper = runtime::helper(&self.platform)
+            .map_err(|(reason, fix)| Finding::at(&self.tree.place_of([key]), reason).fix(fix))?;
+        self.generated.insert(helper_path(), File::generated(helper.to_vec(), true));
+        if !self.settings.services.is_empty() {
+            let json = runtime::json(&Config::of(self.tier.as_str(), &self.settings));
+            self.generated.insert(config_path(), File::generated(json, false));
+        }
+        Ok(())
     }
 
     /// Where a file of a context folder is in the build's context.
@@ -218,10 +235,16 @@ pub fn rootfs_path(tier: &TierName) -> String {
     format!("{OWN_FOLDER}/{tier}.rootfs.tar")
 }
 
-/// Where the context holds the generated entrypoint.
+/// Where the context holds the helper.
 #[must_use]
-pub fn entrypoint_path() -> String {
-    format!("{OWN_FOLDER}/entrypoint")
+pub fn helper_path() -> String {
+    format!("{OWN_FOLDER}/imgforge-init")
+}
+
+/// Where the context holds the helper's configuration.
+#[must_use]
+pub fn config_path() -> String {
+    format!("{OWN_FOLDER}/init.json")
 }
 
 /// Where the context holds the version.

@@ -112,12 +112,15 @@ fn contract() {
     assert_session!(home.record(&mut tool("docker", &["run", "--rm", TAG])), @"
     exit 64
     --- stderr
-    error: oracle cannot start, 3 settings are missing
-      DEPLOYMENT_ENGINE_URL: address of the deployment engine, without user name and password
-      NODE_ID: name of this node: lower-case letters, digits and `-`
-      NODE_VERSION: the version that the deployment engine expects of this node; another one is reported
+    error: oracle cannot start: 3 variables are wrong in its environment
+      DEPLOYMENT_ENGINE_URL is missing
+          address of the deployment engine, without user name and password
+      NODE_ID is missing
+          name of this node: lower-case letters, digits and `-`
+      NODE_VERSION is missing
+          the version that the deployment engine expects of this node; another one is reported
 
-    hint: give them with `docker run -e NAME=value` or `--env-file FILE`
+    hint: give them with `docker run -e NAME=value`, `--env-file FILE` or `environment:` in compose
     ");
 }
 
@@ -154,8 +157,10 @@ fn lifecycle() {
         "-e",
         "NODE_VERSION=0.0.7",
     ]);
-    let kill = "sleep 2; for p in /proc/[0-9]*; do if tr '\\0' ' ' < $p/cmdline | grep -q '^node services/telemetry'; \
-                then kill -9 ${p#/proc/}; fi; done";
+    // It starts when all that it needs is ready.
+    let kill = "while :; do for p in /proc/[0-9]*; do \
+                if tr '\\0' ' ' < $p/cmdline | grep -q '^node services/telemetry'; then kill -9 ${p#/proc/}; exit; fi; \
+                done 2> /dev/null; sleep 0.2; done";
     docker(&["exec", &container.0, "bash", "-c", kill]);
     docker(&["wait", &container.0]);
     assert_eq!(container.inspect("{{.State.ExitCode}}"), "137");

@@ -97,15 +97,18 @@ fn a_union_is_computed() {
     user.uid = 1001                            # recipes/base.toml:6
     workdir = "/app"                           # recipes/base.toml:2
     "#);
+    // What runs services in an image is a program, and imgforge carries that of its own platform.
     assert_session!(home.session(&["plan", "all", "--platform", "linux/arm64"]), @"
-    exit 0
-    --- stdout
-    image      p/all:1.0.0 for linux/arm64
-    steps      3; `imgforge recipe render all` prints them
-    ports      3000 (one-api), 3001 (two-api)
-    services   one-main, two-main
-    memory     3.00 GiB
+    exit 2
+    --- stderr
+    error: recipes/one.toml:3:2: this needs `imgforge-init` for linux/arm64, and the one in this imgforge is for linux/amd64
+        fix: build it with an imgforge that was built for that platform
+
+    hint: change the file, then run `imgforge recipe check`
     ");
+    assert!(
+        home.must(&["plan", "base", "--platform", "linux/arm64"]).contains("p/base:1.0.0 for linux/arm64")
+    );
     assert_session!(home.session(&["plan", "all", "--platform", "linux/arm"]), @"
     exit 2
     --- stderr
@@ -133,7 +136,7 @@ fn ten_mistakes_at_once() {
         fix: write a path such as `/dev/net/tun`
       recipes/t.toml:7:1: services `a`, `b` need each other in a circle
         fix: let one of them start without the others
-      recipes/t.toml:8:11: `https://example.com/` is not an address of this container
+      recipes/t.toml:8:11: `https://example.com/` does not begin with `http://`
         fix: write `http://127.0.0.1:PORT/PATH`
       recipes/t.toml:13:1: the command is empty
         fix: name a program
@@ -141,7 +144,7 @@ fn ten_mistakes_at_once() {
         fix: this tier has `a`, `b`, `c`
       recipes/t.toml:18:1: a secret with a default is no secret
         fix: remove `default`
-      recipes/t.toml:19:1: the pattern of `KEY` is not a regular expression
+      recipes/t.toml:19:1: the pattern of `KEY` is not a regular expression: found open group without closing ')'
         fix: see https://docs.rs/regex-lite
       recipes/t.toml:23:1: 80 is also the number of `x`
         fix: give each port a number of its own

@@ -21,5 +21,6 @@ mod manual;
 mod publishing;
 mod recipes;
 mod rotation;
+mod runtime;
 mod transport;
 mod workbench;

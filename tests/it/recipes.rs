@@ -65,8 +65,9 @@ fn the_sample_is_listed_checked_and_rendered() {
     COPY ["workspace/services/market-intelligence", "/app/services/market-intelligence/"]
     COPY ["workspace/services/strategy", "/app/services/strategy/"]
     COPY ["workspace/services/capital-ai", "/app/services/capital-ai/"]
-    COPY [".imgforge/entrypoint", "/usr/local/bin/imgforge-entrypoint"]
-    ENTRYPOINT ["/usr/local/bin/imgforge-entrypoint"]
+    COPY [".imgforge/imgforge-init", "/usr/local/bin/imgforge-init"]
+    COPY [".imgforge/init.json", "/etc/imgforge/init.json"]
+    ENTRYPOINT ["/usr/local/bin/imgforge-init"]
     ENV LOG_LEVEL="info"
     ENV NODE_ENV="production"
     ENV RELEASE_CHANNEL="stable"

@@ -11,7 +11,6 @@ mod steps;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::entrypoint::quote;
 use super::name::{StageName, TierName};
 use super::plan::{Plan, rootfs_path};
 use super::recipe::family::{Family, Generation, Part};
@@ -127,6 +126,16 @@ fn stage_name(tier: &TierName, stage: &StageName) -> String {
     format!("{tier}.{stage}")
 }
 
+/// A word that the shell takes literally.
+fn quote(word: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-./:@".contains(&b);
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 /// The JSON form of an instruction's arguments: spaces, quotes and newlines are safe in it.
 fn words<T: AsRef<str>>(words: &[T]) -> String {
     let words: Vec<String> =
@@ -150,6 +159,13 @@ fn value(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quotes_what_a_shell_would_read() {
+        assert_eq!(quote("services/telemetry/main.mjs"), "services/telemetry/main.mjs");
+        assert_eq!(quote("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(quote(""), "''");
+    }
 
     #[test]
     fn a_value_cannot_become_an_instruction() {

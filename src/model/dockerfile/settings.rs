@@ -4,21 +4,24 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::{value, words};
-use crate::model::plan::{Plan, entrypoint_path, version_path, volumes_path};
+use crate::model::plan::{Plan, config_path, helper_path, version_path, volumes_path};
 use crate::model::recipe::family::Family;
 use crate::model::recipe::service::Protocol;
 use crate::model::recipe::{Owner, Probe};
 use crate::model::run::{self, Requirements};
-
-/// Where the entrypoint is in the image.
-const ENTRYPOINT: &str = "/usr/local/bin/imgforge-entrypoint";
+use crate::model::runtime::{CONFIG_PATH, HELPER_PATH};
 
 pub(super) fn write(out: &mut String, family: &Family, plan: &Plan) {
     let settings = family.settings();
-    if plan.generated.contains_key(&entrypoint_path()) {
-        let _ = writeln!(out, "COPY {}", words(&[entrypoint_path().as_str(), ENTRYPOINT]));
+    // The helper is the same in all tiers and versions, and so is its layer.
+    for (path, to) in [(helper_path(), HELPER_PATH), (config_path(), CONFIG_PATH)] {
+        if plan.generated.contains_key(&path) {
+            let _ = writeln!(out, "COPY {}", words(&[path.as_str(), to]));
+        }
+    }
+    if plan.generated.contains_key(&config_path()) {
         let init = settings.init.iter().flatten().map(String::as_str);
-        let _ = writeln!(out, "ENTRYPOINT {}", words(&init.chain([ENTRYPOINT]).collect::<Vec<_>>()));
+        let _ = writeln!(out, "ENTRYPOINT {}", words(&init.chain([HELPER_PATH]).collect::<Vec<_>>()));
     }
     for (name, variable) in &settings.env {
         if let Some(default) = &variable.default {
@@ -30,12 +33,17 @@ pub(super) fn write(out: &mut String, family: &Family, plan: &Plan) {
         let _ = writeln!(out, "EXPOSE {}{protocol}", port.number);
     }
     if let Some(health) = &settings.health {
-        let number = |text: &u16| text.to_string();
-        let command = match &health.probe {
+        // The engine ends a check that takes longer, and then nobody says why.
+        let limit = health.timeout.to_string();
+        let ask = |words: &[&str]| {
+            let all = [&[HELPER_PATH, "probe"], words, &["--timeout", &limit]].concat();
+            all.into_iter().map(str::to_owned).collect()
+        };
+        let command: Vec<String> = match &health.probe {
             Probe::Command(command) => command.clone(),
-            Probe::Http(url) => probe(&["http", url]),
-            Probe::Tcp(port) => probe(&["tcp", &number(port)]),
-            Probe::Services => probe(&["services"]),
+            Probe::Http(url) => ask(&["http", url]),
+            Probe::Tcp(port) => ask(&["tcp", &port.to_string()]),
+            Probe::Services => ask(&["services"]),
         };
         let _ = writeln!(
             out,
@@ -55,10 +63,6 @@ pub(super) fn write(out: &mut String, family: &Family, plan: &Plan) {
     for (key, text) in labels(family, plan) {
         let _ = writeln!(out, "LABEL {}={}", value(&key), value(&text));
     }
-}
-
-fn probe(words: &[&str]) -> Vec<String> {
-    [&["/usr/local/bin/imgforge-init", "probe"], words].concat().into_iter().map(str::to_owned).collect()
 }
 
 /// A volume's directory is copied in, not made by a command: a base may have no shell.

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{CA_SECRET, words};
-use crate::model::entrypoint::quote;
+use super::{CA_SECRET, quote, words};
 use crate::model::name::{DebianName, StageName};
 use crate::model::plan::Plan;
 use crate::model::recipe::family::Part;
