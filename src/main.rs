@@ -52,7 +52,7 @@ enum Command {
     Completions(cli::completions::Args),
 }
 
-/// How long a command may take to end by itself after Ctrl-C.
+/// How long a command may take to end by itself after it was told to.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 #[tokio::main]
@@ -63,7 +63,7 @@ async fn main() -> ExitCode {
     tokio::spawn(async move {
         // Work that does not wait, such as hashing, cannot be dropped. Drafts of files have no name,
         // so the process may end at any point.
-        let _ = tokio::signal::ctrl_c().await;
+        interrupted().await;
         tokio::time::sleep(PATIENCE).await;
         watcher.fail(&Failure::interrupted());
         std::process::exit(130);
@@ -71,11 +71,25 @@ async fn main() -> ExitCode {
     let outcome = tokio::select! {
         outcome = run(command, &screen) => outcome,
         // Dropping the work cancels it: BuildKit stops building.
-        _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
+        () = interrupted() => Err(Failure::interrupted()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => screen.fail(&failure),
+    }
+}
+
+/// Ctrl-C, or the SIGTERM of whoever ends a job: a CI runner, an init system.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut ended) => {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = ended.recv() => {}
+            }
+        }
+        Err(_) => drop(tokio::signal::ctrl_c().await),
     }
 }
 

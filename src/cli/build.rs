@@ -13,8 +13,8 @@ use super::workshop::{BuildArgs, PlanArgs, RecipeArgs};
 ///
 /// Uses the builder of `--builder`, else the BuildKit at `BUILDKIT_HOST`, else the builders that
 /// `imgforge.toml` names, else the BuildKit inside the Docker Engine at `DOCKER_HOST` (by default
-/// `unix:///var/run/docker.sock`, or where the `docker` command's context leads). The image lands in the local content store; `imgforge
-/// export` makes a file of it.
+/// `unix:///var/run/docker.sock`, or where the `docker` command's context leads). Several tiers are
+/// built side by side. Images land in the local content store; `imgforge export` makes files of them.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Which images
@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// Also load the image into the Docker Engine, to try it out
     #[arg(long)]
     load: bool,
+    /// Build twice, running every step, and fail where the two images differ
+    #[arg(long, conflicts_with = "load")]
+    check: bool,
 }
 
 impl Args {
@@ -39,16 +42,24 @@ impl Args {
             tools.load = Some(context.config.endpoints.engine()?);
         }
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
+        let ask = self.plan.ask();
+        let images = if self.check {
+            flow::build::check(&workshop, &tools, &self.tiers, &ask, &hear).await?
+        } else {
+            flow::build::build(&workshop, &tools, &self.tiers, &ask, &hear).await?
+        };
         let mut words = Words::default();
-        let mut images = Vec::new();
-        for tier in &self.tiers {
-            let image = flow::build::build(&workshop, &tools, tier, &self.plan.ask(), &hear).await?;
+        let mut objects = Vec::new();
+        for (tier, image) in self.tiers.iter().zip(images) {
             let size = indicatif::DecimalBytes(image.layers.iter().map(|layer| layer.size).sum());
             let (tag, id, layers) = (&image.tag, image.config.digest, image.layers.len());
             words.row("image", format!("{tag}  {id}  {layers} layers, {size}"));
-            images.push(json!({"tier": tier, "image": image}));
+            objects.push(json!({"tier": tier, "image": image}));
         }
-        context.screen.result(words.text(), &json!({"images": images}));
+        if self.check {
+            words.row("check", "built twice, every step anew: the same bytes");
+        }
+        context.screen.result(words.text(), &json!({"images": objects}));
         Ok(())
     }
 }

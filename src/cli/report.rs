@@ -45,6 +45,7 @@ pub(crate) enum Code {
     DiskFull = 22,
     BuildFailed = 30,
     Engine = 31,
+    Unreproducible = 32,
     Interrupted = 130,
 }
 
@@ -203,6 +204,10 @@ impl<E: Into<Error>> From<E> for Failure {
                 failure.log = step.log;
             }
             Error::Bootstrap(BootstrapError::Failed { log, .. }) => failure.log = log,
+            Error::Unreproducible { difference, .. } => {
+                failure.causes.push(difference.to_string());
+                failure.causes.extend(difference.step.map(|step| format!("the step is `{step}`")));
+            }
             _ => {}
         }
         failure
@@ -230,6 +235,10 @@ fn judge(error: &Error) -> (Code, Option<String>) {
             (Code::BuildFailed, "check the names of the suite and the packages, and the network")
         }
         Error::Build(error) => build(error),
+        Error::Unreproducible { .. } => (
+            Code::Unreproducible,
+            "leave out what differs by itself: dates, random numbers, logs, caches, the order of a listing",
+        ),
         Error::Content(ContentError::Missing(_)) => {
             (Code::Usage, "build it first with `imgforge build TIER`, and the same `--version`")
         }
@@ -319,6 +328,7 @@ fn build(error: &BuildError) -> (Code, &'static str) {
             "add one that does under `[builders]` in `imgforge.toml`, or name it with `--builder`",
         ),
         BuildError::Lacks { remedy, .. } => (Code::Engine, remedy),
+        BuildError::OneCache => (Code::Usage, "put `{tier}` into the name: `ref=host/cache:{tier}`"),
         BuildError::NoSecret(_) => (Code::Usage, "give it with `--secret id=ID,src=FILE`"),
         _ => (Code::BuildFailed, "`imgforge recipe render TIER` shows what was built"),
     }

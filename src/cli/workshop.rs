@@ -8,6 +8,7 @@ use imgforge::model::dockerfile::CA_SECRET;
 use imgforge::model::name::{Platform, StageName, VariableName, Version};
 use imgforge::model::plan::Ask;
 use imgforge::step::bootstrap::Reuse;
+use imgforge::step::build::{CacheFrom, CacheTo};
 
 use super::Context;
 use super::report::Failure;
@@ -47,6 +48,13 @@ pub(crate) struct BuildArgs {
     /// Give a file to the steps that ask for this secret
     #[arg(long = "secret", value_name = "id=ID,src=FILE", value_parser = secret)]
     secrets: Vec<(StageName, PathBuf)>,
+    /// Take results of steps from a cache: an image REF, or `type=local,src=DIR`
+    #[arg(long, value_name = "CACHE")]
+    cache_from: Vec<CacheFrom>,
+    /// Keep results of steps: `type=local,dest=DIR`, `type=registry,ref=REF` or `type=inline,ref=REF`;
+    /// `{tier}` in REF stands for the tier
+    #[arg(long, value_name = "CACHE")]
+    cache_to: Option<CacheTo>,
     /// Make the Debian base again, with today's updates
     #[arg(long)]
     fresh_base: bool,
@@ -96,6 +104,8 @@ impl BuildArgs {
             bases: context.config.cache.join("bases"),
             reuse: if self.fresh_base { Reuse::Never } else { Reuse::Kept },
             secrets,
+            cache_from: self.cache_from.clone(),
+            cache_to: self.cache_to.clone(),
             load: None,
         })
     }

@@ -8,11 +8,11 @@ use crate::model::image::Image;
 use crate::model::name::{StageName, TierName};
 use crate::model::plan::{Ask, Plan};
 use crate::step::bootstrap::{self, Reuse};
-use crate::step::build::{self, Builder, Built, Inputs};
+use crate::step::build::{self, Builder, Built, CacheFrom, CacheTo, Inputs, Steps};
 use crate::step::content::ContentStore;
 use crate::step::engine::{Address, Engine};
 use crate::step::progress::{Event, Hear};
-use crate::step::{gather, load, normalise, read};
+use crate::step::{compare, gather, load, normalise, read};
 
 /// Where recipes and images are.
 #[derive(Debug, Clone)]
@@ -34,6 +34,10 @@ pub struct Tools {
     pub reuse: Reuse,
     /// Files with secrets.
     pub secrets: BTreeMap<StageName, PathBuf>,
+    /// Where results of steps come from.
+    pub cache_from: Vec<CacheFrom>,
+    /// Where results of steps go.
+    pub cache_to: Option<CacheTo>,
     /// The engine that images are also loaded into.
     pub load: Option<Address>,
 }
@@ -43,33 +47,105 @@ pub fn plan(workshop: &Workshop, tier: &TierName, ask: &Ask) -> Result<Plan, Err
     Ok(read::recipes(&workshop.recipes)?.plan(tier, ask)?)
 }
 
-/// Builds one tier.
+/// Builds tiers, side by side and with what they share made once; the images come in the order asked.
 pub async fn build(
     workshop: &Workshop,
     tools: &Tools,
-    tier: &TierName,
+    tiers: &[TierName],
     ask: &Ask,
     hear: Hear<'_>,
-) -> Result<Image, Error> {
-    let plan = plan(workshop, tier, ask)?;
-    let mut rootfs = BTreeMap::new();
-    for (path, debian) in &plan.rootfs {
-        let tar = bootstrap::debian(debian, &plan.platform, &tools.bases, tools.reuse, hear).await?;
-        rootfs.insert(path.clone(), tar);
-    }
-    let context = gather::context(&plan, &workshop.recipes, &rootfs)?;
-    let inputs = Inputs { context, secrets: tools.secrets.clone() };
+) -> Result<Vec<Image>, Error> {
+    let plans = plans(workshop, tiers, ask)?;
     let store = ContentStore::open(&workshop.content)?;
-    let image = match build::build(&plan, inputs, &tools.builders, &store, hear).await? {
-        Built::Known(image) => image,
-        Built::New(raw) => {
-            hear(Event::Doing("bringing the image into normal form"));
-            normalise::image(&raw, &store, plan.epoch)?
-        }
-    };
-    if let Some(address) = &tools.load {
-        // The image in normal form, which is the one that ships, not what the builder wrote.
-        load::from_store(&Engine::connect(address).await?, &image, &store, hear).await?;
+    let inputs = inputs(workshop, tools, &plans, Steps::Cached, hear).await?;
+    let built = build::build(&plans, &inputs, &tools.builders, &store, hear).await?;
+    let mut known = normalise::Known::default();
+    let mut images = Vec::new();
+    for (plan, built) in plans.iter().zip(built) {
+        images.push(match built {
+            Built::Known(image) => image,
+            Built::New(raw) => {
+                hear(Event::Doing(&format!("bringing `{}` into normal form", plan.tag)));
+                normalise::image(&raw, &store, plan.epoch, &mut known)?
+            }
+        });
     }
-    Ok(image)
+    if let Some(address) = &tools.load {
+        let engine = Engine::connect(address).await?;
+        for image in &images {
+            // The image in normal form, which is the one that ships, not what the builder wrote.
+            load::from_store(&engine, image, &store, hear).await?;
+        }
+    }
+    Ok(images)
+}
+
+/// Builds tiers twice, every step anew, and refuses the first that is not the same image both times.
+///
+/// The root filesystem is made once: it is an input of the recipe, like the context, and what differs
+/// in it from one day to the next is Debian's.
+pub async fn check(
+    workshop: &Workshop,
+    tools: &Tools,
+    tiers: &[TierName],
+    ask: &Ask,
+    hear: Hear<'_>,
+) -> Result<Vec<Image>, Error> {
+    let plans = plans(workshop, tiers, ask)?;
+    let store = ContentStore::open(&workshop.content)?;
+    let inputs = inputs(workshop, tools, &plans, Steps::Again, hear).await?;
+    let mut known = normalise::Known::default();
+    let mut rounds = Vec::new();
+    for round in ["first", "second"] {
+        hear(Event::Doing(&format!("building everything anew, for the {round} time")));
+        let built = build::build(&plans, &inputs, &tools.builders, &store, hear).await?;
+        let mut images = Vec::new();
+        for (plan, built) in plans.iter().zip(built) {
+            images.push(match built {
+                Built::Known(image) => image,
+                Built::New(raw) => normalise::image(&raw, &store, plan.epoch, &mut known)?,
+            });
+        }
+        rounds.push(images);
+    }
+    for ((tier, one), other) in tiers.iter().zip(&rounds[0]).zip(&rounds[1]) {
+        if let Some(difference) = compare::images(one, other, &store)? {
+            return Err(Error::Unreproducible { tier: tier.clone(), difference });
+        }
+    }
+    Ok(rounds.swap_remove(1))
+}
+
+fn plans(workshop: &Workshop, tiers: &[TierName], ask: &Ask) -> Result<Vec<Plan>, Error> {
+    let recipes = read::recipes(&workshop.recipes)?;
+    tiers.iter().map(|tier| Ok(recipes.plan(tier, ask)?)).collect()
+}
+
+/// What the plans read: root filesystems are made once, files are hashed once.
+async fn inputs(
+    workshop: &Workshop,
+    tools: &Tools,
+    plans: &[Plan],
+    steps: Steps,
+    hear: Hear<'_>,
+) -> Result<Inputs, Error> {
+    let mut rootfs = BTreeMap::new();
+    let mut contexts = Vec::new();
+    let mut hashed = gather::Hashed::default();
+    for plan in plans {
+        for (path, debian) in &plan.rootfs {
+            if !rootfs.contains_key(path) {
+                let tar = bootstrap::debian(debian, &plan.platform, &tools.bases, tools.reuse, hear).await?;
+                rootfs.insert(path.clone(), tar);
+            }
+        }
+        contexts.push(gather::context(plan, &workshop.recipes, &rootfs, &mut hashed)?);
+    }
+    Ok(Inputs {
+        contexts,
+        secrets: tools.secrets.clone(),
+        steps,
+        cache_from: tools.cache_from.clone(),
+        cache_to: tools.cache_to.clone(),
+    })
 }

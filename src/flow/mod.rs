@@ -74,6 +74,11 @@ pub enum Error {
     Remember(#[from] step::remember::RememberError),
     #[error(transparent)]
     Pin(#[from] step::pin::PinError),
+    #[error(transparent)]
+    Compare(#[from] step::compare::CompareError),
+    /// Two builds of one recipe that gave two images.
+    #[error("`{tier}` came out differently the second time")]
+    Unreproducible { tier: TierName, difference: step::compare::Difference },
     /// The release has no such archive.
     #[error("release {version} has no archive of tier `{tier}` for {platform}; it has {present}")]
     NoArchive { version: Version, tier: TierName, platform: Platform, present: String },

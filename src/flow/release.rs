@@ -89,9 +89,9 @@ pub async fn release(
     let before = may_point(ask, &publisher).await?;
 
     let mut archives = Vec::new();
-    for tier in &ask.tiers {
-        let wanted = Ask { version: Some(ask.version.clone()), args: ask.args.clone(), ..Ask::default() };
-        let image = build(workshop, tools, tier, &wanted, hear).await?;
+    let wanted = Ask { version: Some(ask.version.clone()), args: ask.args.clone(), ..Ask::default() };
+    let images = build(workshop, tools, &ask.tiers, &wanted, hear).await?;
+    for (tier, image) in ask.tiers.iter().zip(images) {
         archives.push(pack(image, tier, &ask.version, &store, &ask.folder, ask.threads, hear)?.archive);
     }
     let draft = Release { project, version: ask.version.clone(), created: ask.now, archives };

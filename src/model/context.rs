@@ -63,6 +63,20 @@ pub enum Entry {
     Link(String),
 }
 
+impl Entry {
+    /// Whether BuildKit would see the same.
+    fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Directory, Self::Directory) => true,
+            (Self::File(one), Self::File(two)) => {
+                one.digest == two.digest && one.executable == two.executable
+            }
+            (Self::Link(one), Self::Link(two)) => one == two,
+            _ => false,
+        }
+    }
+}
+
 /// Paths and what stands there. Ordered by path components, which is the depth-first order that
 /// BuildKit's file transfer demands (`a/b` before `a.txt`, unlike plain string order).
 #[derive(Debug, Clone, Default)]
@@ -77,6 +91,17 @@ impl Tree {
             self.0.entry(components[..end].to_vec()).or_insert(Entry::Directory);
         }
         self.0.insert(components, entry);
+    }
+
+    /// Takes another tree in, if both have the same wherever both have something; else nothing.
+    pub fn absorb(&mut self, other: &Self) -> bool {
+        let agrees =
+            |(path, entry): (&Vec<String>, &Entry)| self.0.get(path).is_none_or(|found| found.same(entry));
+        let all = other.0.iter().all(agrees);
+        if all {
+            self.0.extend(other.0.iter().map(|(path, entry)| (path.clone(), entry.clone())));
+        }
+        all
     }
 
     /// All entries in transfer order.
@@ -103,6 +128,24 @@ mod tests {
         }
         let paths: Vec<String> = tree.iter().map(|(path, _)| path).collect();
         assert_eq!(paths, ["a", "a/b", "a/b/c", "a/z", "a.txt", "b"]);
+    }
+
+    #[test]
+    fn trees_that_disagree_stay_apart() {
+        let file = |text: &str| Entry::File(File::generated(text.as_bytes().to_vec(), false));
+        let tree = |entries: &[(&str, Entry)]| {
+            let mut tree = Tree::default();
+            for (path, entry) in entries {
+                tree.insert(path, entry.clone());
+            }
+            tree
+        };
+        let mut whole = tree(&[("a/x", file("1"))]);
+        assert!(whole.absorb(&tree(&[("a/x", file("1")), ("b", file("2"))])));
+        assert!(!whole.absorb(&tree(&[("c", file("3")), ("b", file("other"))])));
+        assert!(!whole.absorb(&tree(&[("a", Entry::Link("b".to_owned()))])));
+        let paths: Vec<String> = whole.iter().map(|(path, _)| path).collect();
+        assert_eq!(paths, ["a", "a/x", "b"]);
     }
 
     #[test]

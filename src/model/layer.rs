@@ -80,18 +80,25 @@ pub fn show(path: &LayerPath) -> String {
     String::from_utf8_lossy(&path.join(&b'/')).into_owned()
 }
 
-/// The directories that the layers so far make, so that the next layer knows what it repeats.
+/// What the layers so far make, so that the next layer knows what it repeats and what it removes.
 #[derive(Debug, Clone, Default)]
 pub struct Below(BTreeMap<LayerPath, Item>);
+
+const WHITEOUT: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
 
 impl Below {
     /// Brings a layer into normal form, and goes up to the view of the next one.
     pub fn normalise(&mut self, items: BTreeMap<LayerPath, Item>, epoch: u64) -> Vec<(LayerPath, Item)> {
         let mut items = items;
-        for item in items.values_mut() {
+        self.spell_out(&mut items);
+        for (path, item) in &mut items {
             item.modified = item.modified.min(epoch);
+            if gone(path).is_some() {
+                *item = whiteout();
+            }
         }
-        self.remove_whiteouts(&items);
+        self.remove_whiteouts(items.keys());
         let changes = |path: &&LayerPath| {
             items[*path].kind != Kind::Directory || self.0.get(*path) != Some(&items[*path])
         };
@@ -99,7 +106,7 @@ impl Below {
         let above: Vec<LayerPath> =
             kept.iter().flat_map(|path| (1..path.len()).map(|end| path[..end].to_vec())).collect();
         for parent in above {
-            if let Some(known) = self.0.get(&parent) {
+            if let Some(known) = self.0.get(&parent).filter(|known| known.kind == Kind::Directory) {
                 items.entry(parent.clone()).or_insert_with(|| known.clone());
             }
             if items.contains_key(&parent) {
@@ -108,34 +115,88 @@ impl Below {
         }
         let mut normal: Vec<(LayerPath, Item)> =
             kept.into_iter().filter_map(|path| items.remove_entry(&path)).collect();
-        for (path, item) in &normal {
-            if item.kind == Kind::Directory {
-                self.0.insert(path.clone(), item.clone());
-            } else {
-                self.remove(path);
-            }
-        }
+        self.add(normal.iter().map(|(path, item)| (path, item)));
         order_links(&mut normal);
         normal
     }
 
-    /// `.wh.name` removes `name` of the layers below, `.wh..wh..opq` all of its directory.
-    fn remove_whiteouts(&mut self, items: &BTreeMap<LayerPath, Item>) {
-        for path in items.keys() {
-            let Some((name, folder)) = path.split_last() else { continue };
-            if name == b".wh..wh..opq" {
-                self.0.retain(|other, _| other.len() <= folder.len() || !other.starts_with(folder));
-            } else if let Some(gone) = name.strip_prefix(b".wh.") {
-                let mut gone_path = folder.to_vec();
-                gone_path.push(gone.to_vec());
-                self.remove(&gone_path);
+    /// Goes up over a layer that is in normal form already.
+    pub fn climb(&mut self, layer: &BTreeMap<LayerPath, Item>) {
+        self.remove_whiteouts(layer.keys());
+        self.add(layer);
+    }
+
+    fn add<'a>(&mut self, layer: impl IntoIterator<Item = (&'a LayerPath, &'a Item)>) {
+        for (path, item) in layer {
+            if item.kind != Kind::Directory {
+                self.remove(path);
+            }
+            if gone(path).is_none() {
+                self.0.insert(path.clone(), item.clone());
+            }
+        }
+    }
+
+    /// Some engines say of a directory that was made again that nothing below it shows through, others
+    /// name what is gone. Names say the same to every reader, so a layer in normal form has names.
+    fn spell_out(&self, items: &mut BTreeMap<LayerPath, Item>) {
+        let opaque: Vec<LayerPath> =
+            items.keys().filter(|path| path.last().is_some_and(|name| name == OPAQUE)).cloned().collect();
+        for mark in opaque {
+            items.remove(&mark);
+            let mut folders = vec![mark[..mark.len() - 1].to_vec()];
+            while let Some(folder) = folders.pop() {
+                let children =
+                    self.0.range(folder.clone()..).take_while(|(path, _)| path.starts_with(&folder));
+                for (path, below) in children.filter(|(path, _)| path.len() == folder.len() + 1) {
+                    match items.get(path) {
+                        Some(item) if item.kind == Kind::Directory && below.kind == Kind::Directory => {
+                            folders.push(path.clone());
+                        }
+                        Some(_) => {}
+                        None => {
+                            let name = [WHITEOUT, &path[folder.len()]].concat();
+                            items.insert(folder.iter().cloned().chain([name]).collect(), whiteout());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// `.wh.name` removes `name` of the layers below.
+    fn remove_whiteouts<'a>(&mut self, paths: impl IntoIterator<Item = &'a LayerPath>) {
+        for path in paths {
+            if let Some(gone) = gone(path) {
+                self.remove(&gone);
             }
         }
     }
 
     fn remove(&mut self, path: &LayerPath) {
-        self.0.retain(|other, _| !other.starts_with(path));
+        let below: Vec<LayerPath> = self
+            .0
+            .range(path.clone()..)
+            .take_while(|(other, _)| other.starts_with(path))
+            .map(|(other, _)| other.clone())
+            .collect();
+        for path in below {
+            self.0.remove(&path);
+        }
     }
+}
+
+/// What a whiteout removes; `None` for everything that is none.
+fn gone(path: &LayerPath) -> Option<LayerPath> {
+    let (name, folder) = path.split_last()?;
+    let name = name.strip_prefix(WHITEOUT)?.to_vec();
+    Some(folder.iter().cloned().chain([name]).collect())
+}
+
+/// Only its name counts; engines fill in modes and dates of their own.
+fn whiteout() -> Item {
+    let kind = Kind::File { at: 0, size: 0 };
+    Item { kind, mode: 0, uid: 0, gid: 0, modified: 0, attributes: BTreeMap::new() }
 }
 
 /// Of all names of a file, the first in order holds the bytes, and the others link to it.
@@ -277,8 +338,34 @@ mod tests {
             names(&below.normalise(layer(&[("a/b", item(DIRECTORY, 0o755))]), 0)),
             ["a 755", "a/b 755"]
         );
-        let opaque = layer(&[("a/.wh..wh..opq", item(FILE, 0)), ("a/b", item(DIRECTORY, 0o755))]);
-        assert_eq!(names(&below.normalise(opaque, 0)), ["a 755", "a/.wh..wh..opq 0", "a/b 755"]);
+    }
+
+    #[test]
+    fn what_an_opaque_directory_hides_is_named() {
+        let mut below = Below::default();
+        let lower = ["d", "d/x", "d/sub", "d/sub/y", "d/sub/z", "d/file"];
+        let kind = |path: &str| if ["d", "d/sub"].contains(&path) { DIRECTORY } else { FILE };
+        let lower: Vec<(&str, Item)> = lower.iter().map(|path| (*path, item(kind(path), 0o755))).collect();
+        below.normalise(layer(&lower), 0);
+        let opaque = layer(&[
+            ("d", item(DIRECTORY, 0o755)),
+            ("d/.wh..wh..opq", item(FILE, 0o755)),
+            ("d/sub", item(DIRECTORY, 0o755)),
+            ("d/sub/y", item(FILE, 0o755)),
+            ("d/file", item(FILE, 0o755)),
+        ]);
+        let named = layer(&[
+            ("d", item(DIRECTORY, 0o755)),
+            ("d/.wh.x", item(FILE, 0o600)),
+            ("d/sub", item(DIRECTORY, 0o755)),
+            ("d/sub/.wh.z", item(FILE, 0o600)),
+            ("d/sub/y", item(FILE, 0o755)),
+            ("d/file", item(FILE, 0o755)),
+        ]);
+        let normal = below.clone().normalise(opaque, 0);
+        assert_eq!(normal, below.clone().normalise(named, 0));
+        let expected = ["d 755", "d/.wh.x 0", "d/file 755", "d/sub 755", "d/sub/.wh.z 0", "d/sub/y 755"];
+        assert_eq!(names(&normal), expected);
     }
 
     #[test]

@@ -131,7 +131,7 @@ impl Plan {
         self.generated.insert(helper_path(), File::generated(helper.to_vec(), true));
         if !self.settings.services.is_empty() {
             let json = runtime::json(&Config::of(self.tier.as_str(), &self.settings));
-            self.generated.insert(config_path(), File::generated(json, false));
+            self.generated.insert(config_path(&self.tier), File::generated(json, false));
         }
         Ok(())
     }
@@ -241,10 +241,11 @@ pub fn helper_path() -> String {
     format!("{OWN_FOLDER}/imgforge-init")
 }
 
-/// Where the context holds the helper's configuration.
+/// Where the context holds the helper's configuration: by tier, because tiers are built side by side
+/// from one context.
 #[must_use]
-pub fn config_path() -> String {
-    format!("{OWN_FOLDER}/init.json")
+pub fn config_path(tier: &TierName) -> String {
+    format!("{OWN_FOLDER}/{tier}.init.json")
 }
 
 /// Where the context holds the version.

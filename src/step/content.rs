@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::atomic::{self, Draft};
 use super::stream::Hashing;
-use crate::model::digest::Digest;
+use crate::model::digest::{Digest, Hasher};
 use crate::model::image::{Blob, Image, ImageError};
 use crate::model::name::{ImageTag, Platform};
 
@@ -58,6 +58,7 @@ const MAX_DOCUMENT: usize = 4 << 20;
 #[serde(rename_all = "camelCase")]
 struct Index {
     schema_version: u8,
+    #[serde(default = "index_type")]
     media_type: String,
     manifests: Vec<Descriptor>,
 }
@@ -68,7 +69,13 @@ struct Descriptor {
     media_type: String,
     digest: Digest,
     size: u64,
+    #[serde(default)]
     annotations: BTreeMap<String, String>,
+}
+
+/// Tools that write an index may leave its type out.
+fn index_type() -> String {
+    "application/vnd.oci.image.index.v1+json".to_owned()
 }
 
 impl ContentStore {
@@ -120,6 +127,55 @@ impl ContentStore {
             Ok(blob)
         };
         create().map_err(|error| self.io(error))
+    }
+
+    /// The size of a blob that is here with the right bytes; one with others is removed.
+    pub fn checked(&self, digest: &Digest) -> Result<Option<u64>, ContentError> {
+        let mut file = match File::open(self.path(digest)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.io(error)),
+        };
+        let mut hasher = Hasher::default();
+        let mut buffer = vec![0; 1 << 18];
+        loop {
+            match file.read(&mut buffer).map_err(|error| self.io(error))? {
+                0 => break,
+                read => hasher.update(&buffer[..read]),
+            }
+        }
+        let size = hasher.size();
+        if hasher.finish() == *digest {
+            return Ok(Some(size));
+        }
+        self.discard(digest)?;
+        Ok(None)
+    }
+
+    /// Begins a blob that comes in pieces.
+    pub fn incoming(&self) -> Result<Incoming, ContentError> {
+        let draft = Draft::beside(&self.path(&Digest::of(b""))).map_err(|error| self.io(error))?;
+        Ok(Incoming { store: self.clone(), draft, hasher: Hasher::default() })
+    }
+
+    /// Lists a manifest, whatever it describes, under a name of its own: a cache, for example.
+    pub fn list_manifest(&self, media_type: &str, manifest: Blob, name: &str) -> Result<(), ContentError> {
+        let _lock = self.lock()?;
+        let mut index = self.index()?;
+        index.manifests.retain(|entry| entry.annotations.get(REF_NAME).is_none_or(|found| found != name));
+        index.manifests.push(Descriptor {
+            media_type: media_type.to_owned(),
+            digest: manifest.digest,
+            size: manifest.size,
+            annotations: BTreeMap::from([(REF_NAME.to_owned(), name.to_owned())]),
+        });
+        let bytes = serde_json::to_vec_pretty(&index).unwrap_or_default();
+        atomic::write(&self.folder.join("index.json"), &bytes, 0o644).map_err(|error| self.io(error))
+    }
+
+    /// Every manifest that is listed.
+    pub fn manifests(&self) -> Result<Vec<Digest>, ContentError> {
+        Ok(self.index()?.manifests.into_iter().map(|entry| entry.digest).collect())
     }
 
     /// Lists an image under its tag, and stores its manifest. `origin` is the configuration that the
@@ -203,11 +259,9 @@ impl ContentStore {
     fn index(&self) -> Result<Index, ContentError> {
         match atomic::read_bounded(&self.folder.join("index.json"), MAX_DOCUMENT) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| self.damaged("index.json", error)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Index {
-                schema_version: 2,
-                media_type: "application/vnd.oci.image.index.v1+json".to_owned(),
-                manifests: Vec::new(),
-            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(Index { schema_version: 2, media_type: index_type(), manifests: Vec::new() })
+            }
             Err(error) => Err(self.io(error)),
         }
     }
@@ -235,6 +289,39 @@ impl ContentStore {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> ContentError {
         ContentError::Damaged { folder: self.folder.clone(), file: file.to_owned(), source: source.into() }
+    }
+}
+
+/// A blob on its way in.
+pub struct Incoming {
+    store: ContentStore,
+    draft: Draft,
+    hasher: Hasher,
+}
+
+impl Incoming {
+    /// How much is here.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.hasher.size()
+    }
+
+    /// Takes the next piece.
+    pub fn write(&mut self, piece: &[u8]) -> Result<(), ContentError> {
+        self.draft.file().write_all(piece).map_err(|error| self.store.io(error))?;
+        self.hasher.update(piece);
+        Ok(())
+    }
+
+    /// Gives it its name, if that is the one that was expected.
+    pub fn keep(self, expected: Option<&Digest>) -> Result<Blob, ContentError> {
+        let blob = Blob { size: self.hasher.size(), digest: self.hasher.finish() };
+        if let Some(expected) = expected.filter(|expected| **expected != blob.digest) {
+            let reason = format!("its bytes have the digest {}", blob.digest);
+            return Err(self.store.damaged(&expected.to_string(), reason));
+        }
+        self.draft.keep(&self.store.path(&blob.digest), 0o644).map_err(|error| self.store.io(error))?;
+        Ok(blob)
     }
 }
 

@@ -37,11 +37,20 @@ pub enum GatherError {
     Kind(PathBuf),
 }
 
+/// Files that were hashed already: tiers share folders and root filesystems.
+#[derive(Default)]
+pub struct Hashed(BTreeMap<PathBuf, Entry>);
+
 /// Collects contexts below `recipes`, root filesystems and generated files.
-pub fn context(plan: &Plan, recipes: &Path, rootfs: &BTreeMap<String, PathBuf>) -> Result<Tree, GatherError> {
+pub fn context(
+    plan: &Plan,
+    recipes: &Path,
+    rootfs: &BTreeMap<String, PathBuf>,
+    files: &mut Hashed,
+) -> Result<Tree, GatherError> {
     let mut tree = Tree::default();
     for (folder, at) in &plan.contexts {
-        walk(&mut tree, at, &recipes.join(folder))?;
+        walk(&mut tree, at, &recipes.join(folder), files)?;
     }
     if let Some(path) = plan.locks.iter().find(|path| !matches!(tree.get(path), Some(Entry::File(_)))) {
         return Err(GatherError::NoLock { tier: plan.tier.to_string(), lock: path.clone() });
@@ -52,13 +61,15 @@ pub fn context(plan: &Plan, recipes: &Path, rootfs: &BTreeMap<String, PathBuf>) 
     for (path, file) in &plan.generated {
         tree.insert(path, Entry::File(file.clone()));
     }
-    for (path, tar) in rootfs {
-        tree.insert(path, file(tar)?);
+    for path in plan.rootfs.keys() {
+        if let Some(tar) = rootfs.get(path) {
+            tree.insert(path, file(tar, files)?);
+        }
     }
     Ok(tree)
 }
 
-fn walk(tree: &mut Tree, at: &str, root: &Path) -> Result<(), GatherError> {
+fn walk(tree: &mut Tree, at: &str, root: &Path, files: &mut Hashed) -> Result<(), GatherError> {
     let ignore = ignore(root)?;
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
@@ -84,7 +95,7 @@ fn walk(tree: &mut Tree, at: &str, root: &Path) -> Result<(), GatherError> {
                 let target = fs::read_link(entry.path()).map_err(io)?;
                 Entry::Link(target.to_str().ok_or_else(|| GatherError::Name(entry.path()))?.to_owned())
             } else if kind.is_file() {
-                file(&entry.path())?
+                file(&entry.path(), files)?
             } else {
                 return Err(GatherError::Kind(entry.path()));
             };
@@ -104,7 +115,10 @@ fn ignore(root: &Path) -> Result<Ignore, GatherError> {
 }
 
 /// Hashes a file: its digest is what tells BuildKit that it changed.
-fn file(path: &Path) -> Result<Entry, GatherError> {
+fn file(path: &Path, files: &mut Hashed) -> Result<Entry, GatherError> {
+    if let Some(known) = files.0.get(path) {
+        return Ok(known.clone());
+    }
     let read = || {
         let mut input = fs::File::open(path)?;
         let Blob { digest, size } = stream::measure(&mut input)?;
@@ -112,7 +126,9 @@ fn file(path: &Path) -> Result<Entry, GatherError> {
         let source = Source::Disk(path.to_owned());
         Ok(Entry::File(File { source, size, digest, executable }))
     };
-    read().map_err(|error| GatherError::Io(path.to_owned(), error))
+    let found = read().map_err(|error| GatherError::Io(path.to_owned(), error))?;
+    files.0.insert(path.to_owned(), found.clone());
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -128,7 +144,7 @@ mod tests {
             fs::write(path, "drop\n!drop/keep\n").unwrap();
         }
         let mut tree = Tree::default();
-        walk(&mut tree, "t", root.path()).unwrap();
+        walk(&mut tree, "t", root.path(), &mut Hashed::default()).unwrap();
         let paths: Vec<String> = tree.iter().map(|(path, _)| path).collect();
         let expected =
             ["t", "t/.dockerignore", "t/drop", "t/drop/keep", "t/drop/keep/c", "t/keep", "t/keep/a"];

@@ -8,6 +8,7 @@ pub mod atomic;
 pub mod bootstrap;
 pub mod build;
 pub mod check;
+pub mod compare;
 pub mod content;
 pub mod download;
 pub mod engine;

@@ -33,20 +33,49 @@ pub enum NormaliseError {
     Image(#[from] ImageError),
 }
 
+/// Layers whose normal form is known, by themselves and those below them: tiers share their base.
+#[derive(Default)]
+pub struct Known(BTreeMap<(Vec<Digest>, u64), Blob>);
+
 /// The same image in normal form, in the store, under its tag. `epoch` is the latest time in it.
-pub fn image(Raw(built): &Raw, store: &ContentStore, epoch: Timestamp) -> Result<Image, NormaliseError> {
+pub fn image(
+    raw: &Raw,
+    store: &ContentStore,
+    epoch: Timestamp,
+    known: &mut Known,
+) -> Result<Image, NormaliseError> {
+    let image = form(raw, store, epoch, known)?;
+    store.list(&image, &raw.0.config.digest)?;
+    Ok(image)
+}
+
+/// The same image in normal form, in the store, under no tag.
+pub fn form(
+    Raw(built): &Raw,
+    store: &ContentStore,
+    epoch: Timestamp,
+    known: &mut Known,
+) -> Result<Image, NormaliseError> {
     let seconds = u64::try_from(epoch.as_second()).unwrap_or(0);
     let mut below = Below::default();
     let mut layers = Vec::new();
+    let mut chain = Vec::new();
     for layer in &built.layers {
-        layers.push(normal_layer(layer, store, &mut below, seconds)?);
+        chain.push(layer.digest);
+        let key = (chain.clone(), seconds);
+        if let Some(normal) = known.0.get(&key) {
+            below.climb(&items(normal, &store.open_blob(&normal.digest)?)?);
+            layers.push(*normal);
+            continue;
+        }
+        let normal = normal_layer(layer, store, &mut below, seconds)?;
+        known.0.insert(key, normal);
+        layers.push(normal);
     }
     let config = store.document(&built.config.digest)?;
     let config = normal_config(&config, &layers, epoch).map_err(NormaliseError::Config)?;
     store.take(&mut config.as_slice())?;
-    let image = Image::new(built.tag.clone(), built.platform.clone(), &config, layers)?;
-    store.list(&image, &built.config.digest)?;
-    Ok(image)
+    Ok(Image::new(built.tag.clone(), built.platform.clone(), &config, layers)?)
 }
 
 fn normal_layer(
@@ -55,8 +84,14 @@ fn normal_layer(
     below: &mut Below,
     epoch: u64,
 ) -> Result<Blob, NormaliseError> {
-    let unreadable = |error| NormaliseError::Read(blob.digest, error);
     let file = store.open_blob(&blob.digest)?;
+    let normal = below.normalise(items(blob, &file)?, epoch);
+    Ok(store.create(&mut |out| write(&file, &normal, out))?)
+}
+
+/// What a layer holds; contents stay where they are.
+fn items(blob: &Blob, file: &File) -> Result<BTreeMap<LayerPath, Item>, NormaliseError> {
+    let unreadable = |error| NormaliseError::Read(blob.digest, error);
     let mut items = BTreeMap::new();
     let mut tar = tar::Archive::new(file.try_clone().map_err(unreadable)?);
     for entry in tar.entries_with_seek().map_err(unreadable)? {
@@ -65,8 +100,7 @@ fn normal_layer(
         let item = item(&mut entry, &path).map_err(unreadable)??;
         items.insert(path, item);
     }
-    let normal = below.normalise(items, epoch);
-    Ok(store.create(&mut |out| write(&file, &normal, out))?)
+    Ok(items)
 }
 
 /// Reads one entry's header; its content stays where it is.
@@ -126,11 +160,16 @@ fn write(from: &File, items: &[(LayerPath, Item)], out: &mut dyn Write) -> io::R
 /// Engines agree on a configuration but for its dates, and for keys that are there but `null`.
 fn normal_config(config: &[u8], layers: &[Blob], epoch: Timestamp) -> Result<Vec<u8>, serde_json::Error> {
     let mut config: Map<String, Value> = serde_json::from_slice(config)?;
+    // What a builder writes for itself: an inline cache, and what it was asked for.
+    config.retain(|key, _| !key.starts_with("moby.buildkit."));
     let date = Value::from(epoch.to_string());
     config.insert("created".to_owned(), date.clone());
     if let Some(Value::Array(history)) = config.get_mut("history") {
         for step in history.iter_mut().filter_map(Value::as_object_mut) {
             step.insert("created".to_owned(), date.clone());
+            if let Some(Value::String(by)) = step.get_mut("created_by") {
+                *by = without_flags(by);
+            }
         }
     }
     if let Some(Value::Object(settings)) = config.get_mut("config") {
@@ -139,6 +178,17 @@ fn normal_config(config: &[u8], layers: &[Blob], epoch: Timestamp) -> Result<Vec
     let digests: Vec<String> = layers.iter().map(|layer| layer.digest.to_string()).collect();
     config.insert("rootfs".to_owned(), serde_json::json!({"diff_ids": digests, "type": "layers"}));
     serde_json::to_vec(&sorted(Value::Object(config)))
+}
+
+/// `COPY --chown=1:1 a b` as `COPY a b`: older engines leave the flags out.
+fn without_flags(instruction: &str) -> String {
+    let mut words = instruction.split(' ');
+    let first = words.next().unwrap_or_default();
+    if !["ADD", "COPY", "RUN"].contains(&first) {
+        return instruction.to_owned();
+    }
+    let rest = words.skip_while(|word| word.starts_with("--"));
+    [first].into_iter().chain(rest).collect::<Vec<_>>().join(" ")
 }
 
 /// Keys in order at every level, whether or not some crate turned on `serde_json/preserve_order`.

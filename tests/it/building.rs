@@ -93,7 +93,7 @@ fn a_failing_step_shows_what_it_printed_last() {
     assert_session!(project.build(&[]), @r#"
     exit 30
     --- stderr
-    error: the build failed at `[t 1/2] RUN ["/bin/sh", "-c", "exec 2>&1; for i in $(seq 30); do echo line $i; done; echo the reason >&2; exit 3"]`
+    error: the build of `t` failed at `[t 1/2] RUN ["/bin/sh", "-c", "exec 2>&1; for i in $(seq 30); do echo line $i; done; echo the reason >&2; exit 3"]`
       cause: executor failed running [/bin/sh -c exec 2>&1; for i in $(seq 30); do echo line $i; done; echo the reason >&2; exit 3]: exit code: 3
       | line 12
       | line 13
@@ -278,12 +278,20 @@ fn a_damaged_content_store_is_named_and_heals() {
 
 #[test]
 fn control_c_cancels_the_build_in_the_engine() {
-    let marker = "sleep 98765";
-    let project = Project::new("t-cancel", &format!("[[steps]]\nrun.shell = \"{marker}\"\n"));
+    ends_with("t-cancel", "sleep 98765", "-INT");
+}
+
+#[test]
+fn sigterm_does_the_same() {
+    ends_with("t-cancel-term", "sleep 98764", "-TERM");
+}
+
+fn ends_with(name: &str, marker: &str, signal: &str) {
+    let project = Project::new(name, &format!("[[steps]]\nrun.shell = \"{marker}\"\n"));
     let mut child =
         project.imgforge(&["build", "t"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     wait("the step runs", || running(marker));
-    must(Command::new("kill").args(["-INT", &child.id().to_string()]));
+    must(Command::new("kill").args([signal, &child.id().to_string()]));
     wait("imgforge ends", || child.try_wait().unwrap().is_some());
     assert_eq!(child.wait().unwrap().code(), Some(130));
     wait("the step is gone", || !running(marker));

@@ -13,6 +13,7 @@ mod channels;
 mod contents;
 mod current;
 mod documents;
+mod engines;
 mod harness;
 mod journey;
 mod keys;

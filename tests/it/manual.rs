@@ -67,8 +67,8 @@ fn help_reads_well() {
 
     Uses the builder of `--builder`, else the BuildKit at `BUILDKIT_HOST`, else the builders that
     `imgforge.toml` names, else the BuildKit inside the Docker Engine at `DOCKER_HOST` (by default
-    `unix:///var/run/docker.sock`, or where the `docker` command's context leads). The image lands in
-    the local content store; `imgforge export` makes a file of it.
+    `unix:///var/run/docker.sock`, or where the `docker` command's context leads). Several tiers are
+    built side by side. Images land in the local content store; `imgforge export` makes files of them.
 
     Usage: imgforge build [OPTIONS] <TIER>...
 
@@ -101,11 +101,21 @@ fn help_reads_well() {
           --secret <id=ID,src=FILE>
               Give a file to the steps that ask for this secret
 
+          --cache-from <CACHE>
+              Take results of steps from a cache: an image REF, or `type=local,src=DIR`
+
+          --cache-to <CACHE>
+              Keep results of steps: `type=local,dest=DIR`, `type=registry,ref=REF` or
+              `type=inline,ref=REF`; `{tier}` in REF stands for the tier
+
           --fresh-base
               Make the Debian base again, with today's updates
 
           --load
               Also load the image into the Docker Engine, to try it out
+
+          --check
+              Build twice, running every step, and fail where the two images differ
 
       -h, --help
               Print help (see a summary with '-h')
@@ -193,6 +203,14 @@ fn help_reads_well() {
           --key <FILE>
               The public key to trust [default: the project pinned with `imgforge trust add`]
 
+          --channel <NAME>
+              The channel that says whether the release is current, if its file is there [default:
+              stable]
+
+          --max-age <DURATION>
+              Believe a channel that was signed at most so long ago, such as 45d, and not until it
+              expires
+
       -h, --help
               Print help (see a summary with '-h')
 
@@ -245,6 +263,13 @@ fn help_reads_well() {
           --password-file <FILE>
               File with the password; a final line break does not count
 
+          --channel-key <FILE>
+              The private key that seals the channel [default: the same key]
+
+          --pinned <FILE>
+              The public key that operators pinned first, if keys were rotated since [default: the one
+              pinned on this machine, else the signing key's own]
+
           --recipes <DIR>
               Folder with `project.toml` and a file for each tier [default: the only one in `recipes/`]
               
@@ -259,6 +284,13 @@ fn help_reads_well() {
 
           --secret <id=ID,src=FILE>
               Give a file to the steps that ask for this secret
+
+          --cache-from <CACHE>
+              Take results of steps from a cache: an image REF, or `type=local,src=DIR`
+
+          --cache-to <CACHE>
+              Keep results of steps: `type=local,dest=DIR`, `type=registry,ref=REF` or
+              `type=inline,ref=REF`; `{tier}` in REF stands for the tier
 
           --fresh-base
               Make the Debian base again, with today's updates
@@ -293,7 +325,8 @@ fn help_reads_well() {
               Also prove that what Docker has is what was signed
 
           --channel <NAME>
-              The channel to follow [default: stable]
+              The channel to follow; with @VERSION, the one that is asked whether it was withdrawn
+              [default: stable]
 
           --from <STORE>
               Where releases live [default: where the pinned project says]
@@ -301,10 +334,14 @@ fn help_reads_well() {
           --key <FILE>
               The public key to trust [default: the project pinned with `imgforge trust add`]
 
+          --max-age <DURATION>
+              Believe a channel that was signed at most so long ago, such as 45d, and not until it
+              expires
+
           --platform <OS/ARCH>
               Platform of the image [default: this machine's]
 
-          --replace-tag
+          --replace
               Let the image take its tag from another one
 
       -h, --help
@@ -320,13 +357,14 @@ fn help_reads_well() {
     assert_session!(home.session(&["keys", "--help"]), @"
     exit 0
     --- stdout
-    Make and import signing keys, in cosign's format
+    Make, import and show signing keys, in cosign's format
 
     Usage: imgforge keys [OPTIONS] <COMMAND>
 
     Commands:
       generate  Make an ECDSA P-256 key pair; the private half is encrypted with a password
-      import    Take over a private key: PKCS#8 or RSA PEM, or one that cosign encrypted
+      import    Take over a private key: PKCS#8, SEC1 or RSA PEM, or one that cosign encrypted
+      show      Show what a key is, and the fingerprint that people compare
       public    Print the public key of a private key
       help      Print this message or the help of the given subcommand(s)
 
@@ -340,7 +378,7 @@ fn help_reads_well() {
     assert_session!(home.session(&["keys", "import", "--help"]), @"
     exit 0
     --- stdout
-    Take over a private key: PKCS#8 or RSA PEM, or one that cosign encrypted
+    Take over a private key: PKCS#8, SEC1 or RSA PEM, or one that cosign encrypted
 
     Usage: imgforge keys import [OPTIONS] <FILE>
 

@@ -17,7 +17,7 @@ use crate::assert_session;
 use crate::building::Project;
 use crate::harness::must;
 
-const ENGINE: &str = "/var/run/docker.sock";
+pub(crate) const ENGINE: &str = "/var/run/docker.sock";
 
 fn pipe(mut from: UnixStream, mut to: UnixStream) {
     std::thread::spawn(move || {
@@ -56,6 +56,31 @@ pub(crate) fn modern_front(folder: &Path, engine: &Path) -> (PathBuf, Arc<Atomic
         for client in listener.incoming().flatten() {
             let (seen, engine) = (Arc::clone(&seen), engine.clone());
             std::thread::spawn(move || bridge(client, &engine, &seen));
+        }
+    });
+    (socket, count)
+}
+
+/// A front that counts the bytes that go to the engine.
+pub(crate) fn counting_front(folder: &Path, engine: &Path) -> (PathBuf, Arc<AtomicUsize>) {
+    let socket = folder.join("counting.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let (sent, engine) = (Arc::clone(&count), engine.to_owned());
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let (sent, engine) = (Arc::clone(&sent), UnixStream::connect(&engine).unwrap());
+            pipe(engine.try_clone().unwrap(), client.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let (mut from, mut to, mut buffer) = (client, engine, vec![0; 1 << 16]);
+                while let Ok(read @ 1..) = from.read(&mut buffer) {
+                    sent.fetch_add(read, Ordering::SeqCst);
+                    if to.write_all(&buffer[..read]).is_err() {
+                        break;
+                    }
+                }
+                let _ = to.shutdown(Shutdown::Write);
+            });
         }
     });
     (socket, count)

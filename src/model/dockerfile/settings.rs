@@ -14,12 +14,12 @@ use crate::model::runtime::{CONFIG_PATH, HELPER_PATH};
 pub(super) fn write(out: &mut String, family: &Family, plan: &Plan) {
     let settings = family.settings();
     // The helper is the same in all tiers and versions, and so is its layer.
-    for (path, to) in [(helper_path(), HELPER_PATH), (config_path(), CONFIG_PATH)] {
+    for (path, to) in [(helper_path(), HELPER_PATH), (config_path(&plan.tier), CONFIG_PATH)] {
         if plan.generated.contains_key(&path) {
             let _ = writeln!(out, "COPY {}", words(&[path.as_str(), to]));
         }
     }
-    if plan.generated.contains_key(&config_path()) {
+    if plan.generated.contains_key(&config_path(&plan.tier)) {
         let init = settings.init.iter().flatten().map(String::as_str);
         let _ = writeln!(out, "ENTRYPOINT {}", words(&init.chain([HELPER_PATH]).collect::<Vec<_>>()));
     }

@@ -5,6 +5,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::{InfoRequest, ListWorkersRespons
 use bollard_buildkit_proto::pb::Platform as Listed;
 
 use super::BuildError;
+use super::cache::{CacheFrom, CacheTo};
 use super::transport::Control;
 use crate::model::name::Platform;
 use crate::step::engine::Address;
@@ -37,23 +38,55 @@ const SNAPSHOTTER: &str = "org.mobyproject.buildkit.worker.snapshotter";
 impl Capabilities {
     /// Whether an image can be had from what listens here.
     pub(super) fn check(&self, address: &Address) -> Result<(), BuildError> {
-        let lacks = |what: &str, remedy: &'static str| {
-            let (builder, what) = (address.to_string(), what.to_owned());
-            Err(BuildError::Lacks { builder, version: self.shown(), what, remedy })
-        };
         let beside = matches!(address, Address::Program(program) if program.leads_to == LeadsTo::BuildKit);
         match self.gives {
-            Gives::Engine if beside => lacks(
+            Gives::Engine if beside => Err(self.lacks(
+                address,
                 "hands images only to the Docker Engine around it, which has the classic image store",
                 "name that engine itself: leave `--builder` out and set `DOCKER_HOST`",
-            ),
+            )),
             // The call that tells the version came with the exporter, in 0.11. The version itself is
             // no help: Debian's engines say `v0.0.0+unknown`.
-            Gives::Blobs if self.version.is_none() => {
-                lacks("cannot export blobs over the session", "use BuildKit 0.11 or newer there")
-            }
+            Gives::Blobs if self.version.is_none() => Err(self.lacks(
+                address,
+                "cannot export blobs over the session",
+                "use BuildKit 0.11 or newer there",
+            )),
             _ => Ok(()),
         }
+    }
+
+    /// Whether caches can be read and written there: a builder that cannot would build without.
+    pub(super) fn check_caches(
+        &self,
+        address: &Address,
+        from: &[CacheFrom],
+        to: Option<&CacheTo>,
+    ) -> Result<(), BuildError> {
+        let local = from.iter().any(|from| matches!(from, CacheFrom::Local(_)));
+        match (self.gives, to) {
+            (Gives::Engine, Some(CacheTo::Local(..) | CacheTo::Registry(..))) => Err(self.lacks(
+                address,
+                "has the classic image store and exports its cache only inside an image",
+                "use `--cache-to type=inline,ref=REF`, or a builder with the containerd image store",
+            )),
+            (Gives::Engine, _) if local => Err(self.lacks(
+                address,
+                "has the classic image store and reads caches only from images",
+                "use `--cache-from type=registry,ref=REF`, or a builder with the containerd image store",
+            )),
+            (Gives::Blobs, Some(CacheTo::Inline(_))) => Err(self.lacks(
+                address,
+                "gives images over the session and keeps none that could carry a cache",
+                "use `--cache-to type=local,dest=DIR` or `type=registry,ref=REF`",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn lacks(&self, address: &Address, what: &str, remedy: &'static str) -> BuildError {
+        let (builder, what) = (address.to_string(), what.to_owned());
+        BuildError::Lacks { builder, version: self.shown(), what, remedy }
     }
 
     fn shown(&self) -> String {

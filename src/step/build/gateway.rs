@@ -7,10 +7,12 @@
 use std::collections::HashMap;
 
 use bollard_buildkit_proto::google;
+use bollard_buildkit_proto::moby::buildkit::v1::CacheOptionsEntry;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
-    PingRequest, Result as Built, ReturnRequest, SolveRequest,
+    CacheOptionsEntry as CacheImport, PingRequest, Result as Built, ReturnRequest, SolveRequest,
 };
+use bollard_buildkit_proto::pb;
 use prost::Message as _;
 use serde::Deserialize;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -29,6 +31,16 @@ pub(super) struct Gateway {
     build: MetadataValue<Ascii>,
 }
 
+/// What the Dockerfile frontend is given.
+pub(super) struct Making {
+    /// What it is asked for.
+    pub(super) options: HashMap<String, String>,
+    /// What it reads instead of its own inputs.
+    pub(super) inputs: HashMap<String, pb::Definition>,
+    /// Caches.
+    pub(super) imports: Vec<CacheOptionsEntry>,
+}
+
 /// An image that BuildKit has made, every step done, and not exported.
 pub(super) struct Made(Built);
 
@@ -45,10 +57,15 @@ impl Gateway {
     }
 
     /// Has the built-in Dockerfile frontend make the image.
-    pub(super) async fn dockerfile(&mut self, options: HashMap<String, String>) -> Result<Made, Status> {
+    pub(super) async fn dockerfile(&mut self, making: Making) -> Result<Made, Status> {
+        let imports = making.imports.into_iter();
         let request = self.ask(SolveRequest {
             frontend: "dockerfile.v0".to_owned(),
-            frontend_opt: options,
+            frontend_opt: making.options,
+            frontend_inputs: making.inputs,
+            cache_imports: imports
+                .map(|import| CacheImport { r#type: import.r#type, attrs: import.attrs })
+                .collect(),
             allow_result_return: true,
             allow_result_array_ref: true,
             // Engines before BuildKit 0.9 do not know it, and run the steps when the image is read.

@@ -1,21 +1,23 @@
-//! Takes a built image into the content store: from a `docker save` tar, layers made plain.
+//! Takes a built image into the content store: from blobs that are there already, or from a
+//! `docker save` tar, layers made plain.
 //!
 //! Docker 20.10 writes `<id>/layer.tar`, later engines write an OCI layout; both have the same
 //! `manifest.json`, and that is all that is read. Every layer is checked against the
 //! configuration's diffIDs.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek as _};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions};
 use flate2::read::MultiGzDecoder;
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use oci_spec::image::ImageManifest;
 use serde::Deserialize;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::BuildError;
+use crate::model::digest::Digest;
 use crate::model::image::{Blob, Image, ImageError, Raw};
 use crate::model::plan::Plan;
 use crate::step::content::{ContentError, ContentStore};
@@ -34,6 +36,17 @@ pub enum ImportError {
     /// Not JSON of the right shape.
     #[error("the builder's `manifest.json` cannot be read")]
     Manifest(#[source] serde_json::Error),
+    /// Not a manifest.
+    #[error("the builder's manifest cannot be read")]
+    Oci(#[source] oci_spec::OciSpecError),
+    /// Somebody else's image.
+    #[error("the builder gave image {saved}, and had built {built}")]
+    Other {
+        /// What was built.
+        built: String,
+        /// What came.
+        saved: Digest,
+    },
     /// What came does not belong together.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -55,12 +68,34 @@ const MAX_MANIFEST: u64 = 4 << 20;
 pub(super) fn engine(
     engine: &Engine,
     name: &str,
+    id: Option<&String>,
     plan: &Plan,
     store: &ContentStore,
 ) -> Result<Raw, BuildError> {
     let stream = engine.docker.export_image(name).map_err(io::Error::other).boxed();
     let reader = SyncIoBridge::new(StreamReader::new(stream));
-    tokio::task::block_in_place(|| take(reader, plan, store)).map_err(BuildError::Import)
+    let Raw(image) = tokio::task::block_in_place(|| take(reader, plan, store))?;
+    // The name could have been given to another image in between.
+    match id {
+        Some(id) if *id != image.config.digest.to_string() => {
+            Err(ImportError::Other { built: id.clone(), saved: image.config.digest }.into())
+        }
+        _ => Ok(Raw(image)),
+    }
+}
+
+/// Takes the image whose blobs BuildKit has put into the store.
+pub(super) fn blobs(manifest: &str, plan: &Plan, store: &ContentStore) -> Result<Raw, ImportError> {
+    let digest = |text: &str| text.parse::<Digest>().map_err(|_| ImportError::Missing(text.to_owned()));
+    let bytes = store.document(&digest(manifest)?)?;
+    let manifest = ImageManifest::from_reader(bytes.as_slice()).map_err(ImportError::Oci)?;
+    let mut layers = Vec::new();
+    for layer in manifest.layers() {
+        layers.push(Blob { digest: digest(layer.digest().as_ref())?, size: layer.size() });
+    }
+    let config = store.document(&digest(manifest.config().digest().as_ref())?)?;
+    // Layers come as plain tars, so their digests are the diffIDs that the configuration lists.
+    Ok(Raw(Image::new(plan.tag.clone(), plan.platform.clone(), &config, layers)?))
 }
 
 /// Takes a name away from the engine; the image goes with it unless it has another name.
@@ -99,12 +134,6 @@ const BUILD_NAME: &str = "imgforge/build";
 fn this_machine() -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     boot.split('-').next().unwrap_or_default().to_owned()
-}
-
-/// Reads the tar that a BuildKit daemon sent.
-pub(super) fn tar(mut file: File, plan: &Plan, store: &ContentStore) -> Result<Raw, ImportError> {
-    file.rewind().map_err(ImportError::Io)?;
-    tokio::task::block_in_place(|| take(BufReader::new(file), plan, store))
 }
 
 fn take(tar: impl Read, plan: &Plan, store: &ContentStore) -> Result<Raw, ImportError> {

@@ -1,15 +1,19 @@
 //! Builds a plan through BuildKit, over our own small gRPC client.
 //!
 //! BuildKit needs one byte stream that speaks gRPC ([`transport`]); the session through which it
-//! reads our files and secrets ([`session`], [`files`]) runs inside that stream. [`solve`] asks for
-//! the image through the [`gateway`] and listens. [`import`] takes what comes out into the content
+//! reads our files and secrets ([`session`], [`files`]) and writes blobs ([`blobs`]) runs inside that
+//! stream. A [`site`] is one such connection, on which all tiers of a command are built. [`solve`] asks
+//! for an image through the [`gateway`] and listens. [`import`] takes what comes out into the content
 //! store. No `docker` command and no buildx is needed.
 
+mod blobs;
+mod cache;
 mod capabilities;
 mod files;
 mod gateway;
 mod import;
 mod session;
+mod site;
 mod solve;
 mod status;
 pub mod transport;
@@ -17,8 +21,10 @@ pub mod transport;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use cache::{CacheFrom, CacheTo};
 pub use import::ImportError;
-pub use solve::{Failure, build};
+pub use site::build;
+pub use solve::Failure;
 pub use transport::Builder;
 
 use crate::model::builder::{Offer, Offers};
@@ -38,10 +44,25 @@ pub enum Built {
 
 /// What a build reads besides the plan.
 pub struct Inputs {
-    /// Files of the context.
-    pub context: Tree,
+    /// Files of the context, for each plan.
+    pub contexts: Vec<Tree>,
     /// Files that hold secrets, by the name under which steps ask for them.
     pub secrets: BTreeMap<StageName, PathBuf>,
+    /// Whether steps that ran before run again.
+    pub steps: Steps,
+    /// Where results of steps come from.
+    pub cache_from: Vec<CacheFrom>,
+    /// Where results of steps go.
+    pub cache_to: Option<CacheTo>,
+}
+
+/// Whether steps that ran before run again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Steps {
+    /// Only where something changed that they read.
+    Cached,
+    /// All of them.
+    Again,
 }
 
 /// Why there is no image.
@@ -78,6 +99,9 @@ pub enum BuildError {
     /// A secret that a step demands was not given.
     #[error("the build needs the secret `{0}`")]
     NoSecret(StageName),
+    /// Several tiers, and one image for their caches.
+    #[error("the tiers would overwrite each other's cache")]
+    OneCache,
     /// A step failed.
     #[error("{0}")]
     Step(Failure),
@@ -100,11 +124,15 @@ pub enum BuildError {
 }
 
 impl Inputs {
-    /// Fails before anything runs when a secret is missing.
-    fn check(&self, plan: &Plan) -> Result<(), BuildError> {
-        match plan.secrets.iter().find(|id| !self.secrets.contains_key(id)) {
-            Some(id) => Err(BuildError::NoSecret(id.clone())),
-            None => Ok(()),
+    /// Fails before anything runs when a secret is missing, or tiers would overwrite each other.
+    fn check(&self, plans: &[Plan]) -> Result<(), BuildError> {
+        let mut secrets = plans.iter().flat_map(|plan| &plan.secrets);
+        if let Some(id) = secrets.find(|id| !self.secrets.contains_key(*id)) {
+            return Err(BuildError::NoSecret(id.clone()));
+        }
+        match &self.cache_to {
+            Some(to) if plans.len() > 1 && to.collides() => Err(BuildError::OneCache),
+            _ => Ok(()),
         }
     }
 }

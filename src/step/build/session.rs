@@ -17,26 +17,25 @@ use bollard_buildkit_proto::health::{
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::{Secrets, SecretsServer};
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse};
 use bollard_buildkit_proto::moby::buildkit::v1::BytesMessage as Frame;
-use bollard_buildkit_proto::moby::filesync::v1::BytesMessage;
-use bollard_buildkit_proto::moby::filesync::v1::file_send_server::{FileSend, FileSendServer};
 use bollard_buildkit_proto::moby::filesync::v1::file_sync_server::{FileSync, FileSyncServer};
 use futures_util::{Stream, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::blobs::{self, Blobs};
 use super::transport::Control;
 use super::{BuildError, files};
 use crate::model::context::Tree;
+use crate::step::content::ContentStore;
 
 /// Names of the methods that BuildKit may call; it calls no other.
-const METHODS: [&str; 4] = [
+const METHODS: [&str; 3] = [
     "/grpc.health.v1.Health/Check",
     "/moby.filesync.v1.FileSync/DiffCopy",
-    "/moby.filesync.v1.FileSend/DiffCopy",
     "/moby.buildkit.secrets.v1.Secrets/GetSecret",
 ];
 
@@ -52,16 +51,14 @@ const PIPE: usize = 1 << 20;
 /// BuildKit refuses larger secrets itself (`MaxSecretSize`, 500 kB); so do we, with a better message.
 const MAX_SECRET: usize = 500 * 1024;
 
-/// What BuildKit may read, and where its export goes.
+/// What BuildKit may read, and where its exports go.
 pub(super) struct Shared {
-    /// The folder called `context`.
-    pub(super) context: Arc<Tree>,
-    /// The folder called `dockerfile`.
-    pub(super) dockerfile: Arc<Tree>,
+    /// Folders by name.
+    pub(super) folders: BTreeMap<String, Arc<Tree>>,
     /// Secrets by name.
     pub(super) secrets: BTreeMap<String, PathBuf>,
-    /// Where an exported tar is written.
-    pub(super) export: Mutex<Option<tokio::fs::File>>,
+    /// Content stores by name: where an image goes, where a cache is.
+    pub(super) stores: Arc<BTreeMap<String, ContentStore>>,
 }
 
 /// A session that lives as long as this value.
@@ -88,7 +85,7 @@ pub(super) async fn open(
             .initial_connection_window_size(16 << 20)
             .add_service(HealthServer::new(Service(Arc::clone(&shared))))
             .add_service(FileSyncServer::new(Service(Arc::clone(&shared))))
-            .add_service(FileSendServer::new(Service(Arc::clone(&shared))))
+            .add_service(Blobs(Arc::clone(&shared.stores)))
             .add_service(SecretsServer::new(Service(shared)));
         // An end of the session ends the build; the solve call reports why.
         let _ = services.serve_with_incoming(incoming.chain(tokio_stream::pending())).await;
@@ -110,7 +107,7 @@ pub(super) async fn open(
             headers.insert(name, value);
         }
     }
-    for method in METHODS {
+    for method in METHODS.into_iter().chain(blobs::METHODS) {
         headers.append(METHOD, tonic::metadata::MetadataValue::from_static(method));
     }
     let answers = control.session(request).await.map_err(|status| BuildError::Unreachable {
@@ -159,11 +156,8 @@ impl FileSync for Service {
     ) -> Result<Response<Self::DiffCopyStream>, Status> {
         let headers = request.metadata();
         let folder = headers.get("dir-name").and_then(|name| name.to_str().ok()).unwrap_or_default();
-        let tree = match folder {
-            "context" => Arc::clone(&self.0.context),
-            "dockerfile" => Arc::clone(&self.0.dockerfile),
-            other => return Err(Status::not_found(format!("there is no folder `{other}`"))),
-        };
+        let tree = self.0.folders.get(folder).cloned();
+        let tree = tree.ok_or_else(|| Status::not_found(format!("there is no folder `{folder}`")))?;
         let follow = follow(headers);
         let (out, answers) = mpsc::channel(16);
         tokio::spawn(async move {
@@ -179,25 +173,6 @@ impl FileSync for Service {
         _: Request<Streaming<Packet>>,
     ) -> Result<Response<Self::TarStreamStream>, Status> {
         Err(Status::unimplemented("use DiffCopy"))
-    }
-}
-
-#[tonic::async_trait]
-impl FileSend for Service {
-    type DiffCopyStream = Answers<BytesMessage>;
-
-    async fn diff_copy(
-        &self,
-        request: Request<Streaming<BytesMessage>>,
-    ) -> Result<Response<Self::DiffCopyStream>, Status> {
-        let mut export = self.0.export.lock().await;
-        let file = export.as_mut().ok_or_else(|| Status::failed_precondition("no export was asked for"))?;
-        let mut pieces = request.into_inner();
-        while let Some(piece) = pieces.message().await? {
-            file.write_all(&piece.data).await?;
-        }
-        file.flush().await?;
-        Ok(Response::new(Box::pin(tokio_stream::empty())))
     }
 }
 

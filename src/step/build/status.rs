@@ -1,28 +1,53 @@
 //! Turns BuildKit's status messages into events, and remembers what a failed step printed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Mutex, PoisonError};
 
 use bollard_buildkit_proto::google::protobuf::Timestamp;
 use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex};
 
 use super::solve::Failure;
+use crate::model::plan::Plan;
 use crate::step::progress::{Event, Hear};
 
 /// Lines of a failed step that its error shows.
 const LAST_LINES: usize = 20;
 
-/// What is known of the steps so far. BuildKit repeats itself; each step is told once.
+/// What was told already, by all solves of a session: they share steps.
 #[derive(Default)]
-pub(super) struct Board {
+pub(super) struct Told {
+    started: Mutex<BTreeSet<String>>,
+    done: Mutex<BTreeSet<String>>,
+    /// Whether several solves print at a time, so that a line must say whose it is.
+    several: bool,
+}
+
+impl Told {
+    /// Nothing yet, for these plans.
+    pub(super) fn of(plans: &[Plan]) -> Self {
+        Self { several: plans.len() > 1, ..Self::default() }
+    }
+
+    fn first(set: &Mutex<BTreeSet<String>>, digest: &str) -> bool {
+        set.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.to_owned())
+    }
+}
+
+/// What is known of the steps so far. BuildKit repeats itself; each step is told once.
+pub(super) struct Board<'a> {
+    told: &'a Told,
     names: BTreeMap<String, String>,
     logs: BTreeMap<String, VecDeque<String>>,
     partial: BTreeMap<String, String>,
-    started: BTreeSet<String>,
-    done: BTreeSet<String>,
     failed: Option<(String, String)>,
 }
 
-impl Board {
+impl<'a> Board<'a> {
+    pub(super) fn new(told: &'a Told) -> Self {
+        let (names, logs, partial) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { told, names, logs, partial, failed: None }
+    }
+
     /// Takes the next message.
     pub(super) fn hear(&mut self, message: StatusResponse, hear: Hear<'_>) {
         for vertex in message.vertexes {
@@ -37,7 +62,10 @@ impl Board {
             for line in lines {
                 // A carriage return rewrites the line: what a person would see is after the last.
                 let line = line.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default();
-                hear(Event::StepLog(line));
+                match self.names.get(&log.vertex).filter(|_| self.told.several) {
+                    Some(name) => hear(Event::StepLog(&format!("{} {line}", place(name)))),
+                    None => hear(Event::StepLog(line)),
+                }
                 kept.push_back(line.to_owned());
             }
             kept.drain(..kept.len().saturating_sub(LAST_LINES));
@@ -54,7 +82,11 @@ impl Board {
         self.names.insert(vertex.digest.clone(), vertex.name.clone());
         // Steps such as `[internal] load build context` are how, not what.
         let told = !vertex.name.starts_with("[internal]");
-        if vertex.started.is_some() && self.started.insert(vertex.digest.clone()) && told && !vertex.cached {
+        if vertex.started.is_some()
+            && Told::first(&self.told.started, &vertex.digest)
+            && told
+            && !vertex.cached
+        {
             hear(Event::StepStarted(&vertex.name));
         }
         if !vertex.error.is_empty() {
@@ -63,7 +95,7 @@ impl Board {
                 self.failed = Some((vertex.digest, vertex.error));
             }
         } else if let (Some(started), Some(completed)) = (&vertex.started, &vertex.completed)
-            && self.done.insert(vertex.digest.clone())
+            && Told::first(&self.told.done, &vertex.digest)
             && told
         {
             let seconds = seconds(completed) - seconds(started);
@@ -76,8 +108,19 @@ impl Board {
         let (digest, message) = self.failed?;
         let mut log: Vec<String> = self.logs.remove(&digest).unwrap_or_default().into();
         log.extend(self.partial.remove(&digest));
-        Some(Failure { step: self.names.remove(&digest).unwrap_or_default(), message, log, line: None })
+        Some(Failure {
+            step: self.names.remove(&digest).unwrap_or_default(),
+            message,
+            log,
+            tier: None,
+            line: None,
+        })
     }
+}
+
+/// `[oracle 2/5]` of `[oracle 2/5] RUN make`.
+fn place(name: &str) -> &str {
+    name.find(']').map_or(name, |end| &name[..=end])
 }
 
 #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit 52 bits")]
@@ -87,15 +130,14 @@ fn seconds(at: &Timestamp) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use bollard_buildkit_proto::moby::buildkit::v1::VertexLog;
 
     use super::*;
 
     #[test]
     fn lines_are_joined_and_the_failing_step_keeps_its_last() {
-        let mut board = Board::default();
+        let told = Told::default();
+        let mut board = Board::new(&told);
         let heard = Mutex::new(Vec::new());
         let hear = |event: Event<'_>| heard.lock().unwrap().push(format!("{event:?}"));
         let vertex = |digest: &str, error: &str| Vertex {

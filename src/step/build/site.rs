@@ -1,0 +1,293 @@
+//! Where images are built: one connection and one session, for all tiers that were asked for.
+//!
+//! Tiers share their context as one input, the same for all of them, so BuildKit asks for its files
+//! once; steps that they share, such as a common base, run once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bollard_buildkit_proto::moby::buildkit::v1::{CacheOptions, CacheOptionsEntry, Exporter, SolveRequest};
+use bollard_buildkit_proto::pb;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use prost::Message as _;
+
+use super::blobs::EXPORT;
+use super::cache::{self, CacheFrom, CacheTo};
+use super::capabilities::Gives;
+use super::import::{self, ImportError};
+use super::session::{self, Session, Shared};
+use super::solve::{Solve, solve};
+use super::status::Told;
+use super::transport::{self, Builder, Line};
+use super::{BuildError, Built, Inputs, Steps};
+use crate::model::context::{Entry, File, Tree};
+use crate::model::digest::Digest;
+use crate::model::image::Blob;
+use crate::model::plan::Plan;
+use crate::step::content::ContentStore;
+use crate::step::engine::Engine;
+use crate::step::progress::{Event, Hear};
+
+/// Solves at a time. BuildKit runs the steps of one side by side too, so more only compete.
+const AT_ONCE: usize = 4;
+
+/// One connection, one session.
+struct Site<'a> {
+    line: Line,
+    session: Session,
+    /// Which of the session's contexts a plan reads.
+    contexts: Vec<String>,
+    inputs: &'a Inputs,
+    imports: Vec<CacheFrom>,
+    store: &'a ContentStore,
+    told: Told,
+}
+
+/// Builds images and takes their layers into the content store, in the order of the plans. The first
+/// that fails cancels the others; so does dropping the future.
+pub async fn build(
+    plans: &[Plan],
+    inputs: &Inputs,
+    builders: &[Builder],
+    store: &ContentStore,
+    hear: Hear<'_>,
+) -> Result<Vec<Built>, BuildError> {
+    let Some(first) = plans.first() else { return Ok(Vec::new()) };
+    inputs.check(plans)?;
+    let line = transport::choose(builders, &first.platform, hear).await?;
+    line.capabilities.check(&line.address)?;
+    line.capabilities.check_caches(&line.address, &inputs.cache_from, inputs.cache_to.as_ref())?;
+    let site = Site::open(line, plans, inputs, store).await?;
+    let site = &site;
+    let builds = stream::iter(plans.iter().enumerate())
+        .map(|(at, plan)| async move { site.build(plan, at, hear).await.map(|built| (at, built)) });
+    let mut built: Vec<(usize, Built)> = builds.buffer_unordered(AT_ONCE).try_collect().await?;
+    if site.line.capabilities.gives == Gives::Engine {
+        import::sweep(&Engine::connect(&site.line.address).await?, hear).await;
+    }
+    built.sort_by_key(|(at, _)| *at);
+    Ok(built.into_iter().map(|(_, built)| built).collect())
+}
+
+impl<'a> Site<'a> {
+    async fn open(
+        mut line: Line,
+        plans: &[Plan],
+        inputs: &'a Inputs,
+        store: &'a ContentStore,
+    ) -> Result<Self, BuildError> {
+        let (trees, contexts) = share(&inputs.contexts);
+        let mut folders: BTreeMap<String, Arc<Tree>> =
+            trees.into_iter().enumerate().map(|(at, tree)| (context_name(at), Arc::new(tree))).collect();
+        folders.insert("dockerfile".to_owned(), Arc::new(dockerfiles(plans)));
+        let mut stores = BTreeMap::from([(EXPORT.to_owned(), store.clone())]);
+        let local = inputs.cache_from.iter().filter_map(|from| match from {
+            CacheFrom::Local(folder) => Some(folder),
+            CacheFrom::Registry(_) => None,
+        });
+        let written = match &inputs.cache_to {
+            Some(CacheTo::Local(folder, _)) => Some(folder),
+            _ => None,
+        };
+        for folder in local.chain(written) {
+            let cache = ContentStore::open(folder).map_err(ImportError::Content)?;
+            stores.insert(format!("local:{}", folder.display()), cache);
+        }
+        let secrets = inputs.secrets.iter().map(|(id, path)| (id.to_string(), path.clone())).collect();
+        let shared = Shared { folders, secrets, stores: Arc::new(stores) };
+        // BuildKit keeps what it was sent under this key and asks only for what changed since.
+        let tiers: Vec<&str> = plans.iter().map(|plan| plan.tier.as_str()).collect();
+        let key = format!("imgforge/{}/{}", plans[0].tag, tiers.join("+"));
+        let session = session::open(&mut line.control, Arc::new(shared), &key).await?;
+        let contexts = contexts.into_iter().map(context_name).collect();
+        Ok(Self {
+            line,
+            session,
+            contexts,
+            inputs,
+            imports: inputs.cache_from.clone(),
+            store,
+            told: Told::of(plans),
+        })
+    }
+
+    async fn build(&self, plan: &Plan, at: usize, hear: Hear<'_>) -> Result<Built, BuildError> {
+        let name = import::build_name(&format!("{}-{at}", self.session.id));
+        let imports = self.imports(plan)?;
+        let solving = Solve {
+            request: self.request(plan, &name),
+            options: self.options(plan, &imports),
+            inputs: HashMap::from([("context".to_owned(), self.context(&self.contexts[at]))]),
+            imports,
+            tier: &plan.tier,
+            tag: plan.tag.to_string(),
+        };
+        let answer = solve(&self.line, solving, &self.told, hear).await?;
+        self.keep_cache(plan, &answer)?;
+        hear(Event::Doing(&format!("taking `{}` into the content store", plan.tag)));
+        let id = answer.get("containerimage.config.digest").or(answer.get("containerimage.digest"));
+        let known = id.and_then(|id| self.store.made_from(id, &plan.tag, &plan.platform)).map(Built::Known);
+        match (self.line.capabilities.gives, known) {
+            (Gives::Blobs, Some(known)) => Ok(known),
+            (Gives::Blobs, None) => {
+                let manifest = answer.get("containerimage.digest").map(String::as_str).unwrap_or_default();
+                Ok(Built::New(import::blobs(manifest, plan, self.store)?))
+            }
+            (Gives::Engine, known) => {
+                let engine = Engine::connect(&self.line.address).await?;
+                let image = match known {
+                    Some(known) => Ok(known),
+                    None => import::engine(&engine, &name, id, plan, self.store).map(Built::New),
+                };
+                import::forget(&engine, &name, hear).await;
+                image
+            }
+        }
+    }
+
+    /// The solve that exports what the gateway gives it.
+    fn request(&self, plan: &Plan, name: &str) -> SolveRequest {
+        let kept = self.inputs.cache_to.as_ref().and_then(|to| to.kept_as(&plan.tier));
+        let exporter = match self.line.capabilities.gives {
+            Gives::Engine => {
+                let names = [Some(name.to_owned()), kept].into_iter().flatten().collect::<Vec<_>>().join(",");
+                exporter("moby", [("name", &names)])
+            }
+            // Plain layers: imgforge compresses for the archive itself, in parallel.
+            Gives::Blobs => exporter(
+                "oci",
+                [("tar", "false"), ("compression", "uncompressed"), ("force-compression", "true")],
+            ),
+        };
+        let exports = self.inputs.cache_to.iter().map(|to| to.entry(&plan.tier)).collect();
+        SolveRequest {
+            r#ref: session::identifier(),
+            session: self.session.id.clone(),
+            // BuildKit before 0.13 knows only the older fields and ignores the newer one.
+            exporter_deprecated: exporter.r#type.clone(),
+            exporter_attrs_deprecated: exporter.attrs.clone(),
+            exporters: vec![exporter],
+            cache: Some(CacheOptions { exports, ..CacheOptions::default() }),
+            ..SolveRequest::default()
+        }
+    }
+
+    /// What the Dockerfile frontend is asked for.
+    fn options(&self, plan: &Plan, imports: &[CacheOptionsEntry]) -> HashMap<String, String> {
+        let mut options = HashMap::from([
+            ("filename".to_owned(), dockerfile_name(plan)),
+            ("target".to_owned(), plan.tier.to_string()),
+            ("platform".to_owned(), plan.platform.to_string()),
+        ]);
+        options.extend(plan.args.iter().map(|(name, value)| (format!("build-arg:{name}"), value.clone())));
+        if self.inputs.steps == Steps::Again {
+            options.insert("no-cache".to_owned(), String::new());
+        }
+        if !imports.is_empty() {
+            options.insert("cache-imports".to_owned(), cache::attribute(imports));
+        }
+        options
+    }
+
+    fn imports(&self, plan: &Plan) -> Result<Vec<CacheOptionsEntry>, BuildError> {
+        let mut entries = Vec::new();
+        for from in &self.imports {
+            match from {
+                CacheFrom::Registry(name) => entries.push(cache::registry(name, &plan.tier)),
+                CacheFrom::Local(folder) => {
+                    let store = ContentStore::open(folder).map_err(ImportError::Content)?;
+                    let manifests = store.manifests().map_err(ImportError::Content)?;
+                    let folder = folder.display().to_string();
+                    entries.extend(manifests.iter().map(|manifest| cache::local(&folder, manifest)));
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The blobs of a local cache are in its folder by now; its index is ours to write.
+    fn keep_cache(&self, plan: &Plan, answer: &HashMap<String, String>) -> Result<(), BuildError> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Manifest {
+            media_type: String,
+            digest: Digest,
+            size: u64,
+        }
+        let (Some(CacheTo::Local(folder, _)), Some(text)) =
+            (&self.inputs.cache_to, answer.get("cache.manifest"))
+        else {
+            return Ok(());
+        };
+        let found: Manifest = serde_json::from_str(text).map_err(ImportError::Manifest)?;
+        let blob = Blob { digest: found.digest, size: found.size };
+        let list = || ContentStore::open(folder)?.list_manifest(&found.media_type, blob, plan.tier.as_str());
+        Ok(list().map_err(ImportError::Content)?)
+    }
+
+    /// The context as one input, whatever parts of it a tier's steps read: the frontend's own would
+    /// differ from tier to tier, and BuildKit would ask for the same files again.
+    fn context(&self, name: &str) -> pb::Definition {
+        let source = pb::Op {
+            op: Some(pb::op::Op::Source(pb::SourceOp {
+                identifier: format!("local://{name}"),
+                attrs: [
+                    ("local.session".to_owned(), self.session.id.clone()),
+                    ("local.sharedkeyhint".to_owned(), name.to_owned()),
+                ]
+                .into(),
+            })),
+            ..pb::Op::default()
+        };
+        let bytes = source.encode_to_vec();
+        let digest = Digest::of(&bytes).to_string();
+        let end =
+            pb::Op { inputs: vec![pb::Input { digest: digest.clone(), index: 0 }], ..pb::Op::default() };
+        let described = pb::OpMetadata {
+            description: [("llb.customname".to_owned(), "[internal] load build context".to_owned())].into(),
+            ..pb::OpMetadata::default()
+        };
+        pb::Definition {
+            def: vec![bytes, end.encode_to_vec()],
+            metadata: [(digest, described)].into(),
+            source: None,
+        }
+    }
+}
+
+fn exporter<const N: usize>(kind: &str, attributes: [(&str, &str); N]) -> Exporter {
+    let attrs = attributes.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    Exporter { r#type: kind.to_owned(), attrs }
+}
+
+/// Puts contexts together as far as they agree: almost always all of them. Gives the trees, and for
+/// each context which of them it is in.
+fn share(contexts: &[Tree]) -> (Vec<Tree>, Vec<usize>) {
+    let mut trees: Vec<Tree> = Vec::new();
+    let mut places = Vec::new();
+    for context in contexts {
+        let place = trees.iter_mut().position(|tree| tree.absorb(context)).unwrap_or_else(|| {
+            trees.push(context.clone());
+            trees.len() - 1
+        });
+        places.push(place);
+    }
+    (trees, places)
+}
+
+fn context_name(at: usize) -> String {
+    if at == 0 { "context".to_owned() } else { format!("context{at}") }
+}
+
+fn dockerfile_name(plan: &Plan) -> String {
+    format!("{}.Dockerfile", plan.tier)
+}
+
+fn dockerfiles(plans: &[Plan]) -> Tree {
+    let mut tree = Tree::default();
+    for plan in plans {
+        let file = File::generated(plan.dockerfile.clone().into_bytes(), false);
+        tree.insert(&dockerfile_name(plan), Entry::File(file));
+    }
+    tree
+}
