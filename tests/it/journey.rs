@@ -3,39 +3,15 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use crate::assert_session;
 use crate::harness::{Home, must, root, run, tool};
+use crate::node::{self, docker};
 
 const TAG: &str = "noderr/oracle:0.0.7";
 
-fn docker(arguments: &[&str]) -> String {
-    must(&mut tool("docker", arguments))
-}
-
 fn forget_image() {
     run(&mut tool("docker", &["image", "rm", "-f", TAG]));
-}
-
-/// A container that is removed when the test ends, however it ends.
-struct Container(String);
-
-impl Container {
-    fn start(arguments: &[&str]) -> Self {
-        let all = [&["run", "-d", "--health-interval", "1s"], arguments, &[TAG]].concat();
-        Self(docker(&all).trim().to_owned())
-    }
-
-    fn inspect(&self, format: &str) -> String {
-        docker(&["inspect", "-f", format, &self.0]).trim().to_owned()
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        run(&mut tool("docker", &["rm", "-f", &self.0]));
-    }
 }
 
 #[test]
@@ -102,8 +78,15 @@ fn from_recipe_to_healthy_container() {
     );
 
     contract();
-    lifecycle();
+    node::lives(TAG, "4g", &["3000/ready", "3000/v1/ml-inference/model", "9090/metrics"]);
     forget_image();
+
+    // All tiers in one container. The base and most layers are there already.
+    let mut build = engineer.imgforge(&["build", "all", "--version", "0.0.7", "--load", "--quiet"]);
+    must(build.current_dir(root()).env("XDG_CACHE_HOME", &cache));
+    let ports = ["3000/ready", "3001/ready", "3002/ready", "9090/metrics", "9091/metrics", "9092/metrics"];
+    node::lives("noderr/all:0.0.7", "6g", &ports);
+    run(&mut tool("docker", &["image", "rm", "-f", "noderr/all:0.0.7"]));
 }
 
 /// Missing settings are named all at once.
@@ -115,55 +98,16 @@ fn contract() {
     error: oracle cannot start: 3 variables are wrong in its environment
       DEPLOYMENT_ENGINE_URL is missing
           address of the deployment engine, without user name and password
+          for example DEPLOYMENT_ENGINE_URL=https://engine.example
       NODE_ID is missing
           name of this node: lower-case letters, digits and `-`
+          for example NODE_ID=node-1
       NODE_VERSION is missing
           the version that the deployment engine expects of this node; another one is reported
+          for example NODE_VERSION=1.4.0
 
     hint: give them with `docker run -e NAME=value`, `--env-file FILE` or `environment:` in compose
     ");
-}
-
-fn lifecycle() {
-    let container = Container::start(&[
-        "--read-only",
-        "-e",
-        "NODE_ID=n1",
-        "-e",
-        "DEPLOYMENT_ENGINE_URL=https://e.example",
-        "-e",
-        "NODE_VERSION=0.0.7",
-    ]);
-    let end = Instant::now() + Duration::from_mins(1);
-    while container.inspect("{{.State.Health.Status}}") != "healthy" {
-        assert!(Instant::now() < end, "{}", docker(&["logs", &container.0]));
-        std::thread::sleep(Duration::from_millis(300));
-    }
-    let probe = "Promise.all(['3000/health', '3000/ready', '3000/v1/version', '9090/health', '9090/metrics'].map(async a => { \
-                 const r = await fetch('http://127.0.0.1:' + a); if (!r.ok) throw new Error(a + r.status); \
-                 return r.text(); })).then(t => console.log(t.join('\\n')))";
-    let said = docker(&["exec", &container.0, "node", "-e", probe]);
-    assert!(said.contains("noderr_build_info{") && said.contains("version=\"0.0.7\""), "{said}");
-    assert_eq!(docker(&["exec", &container.0, "id", "-u"]).trim(), "1001");
-    docker(&["stop", "-t", "20", &container.0]);
-    assert_eq!(container.inspect("{{.State.ExitCode}}"), "0", "{}", docker(&["logs", &container.0]));
-
-    // Half a node is not a node: when one service dies, the container ends, and says so.
-    let container = Container::start(&[
-        "-e",
-        "NODE_ID=n1",
-        "-e",
-        "DEPLOYMENT_ENGINE_URL=https://e.example",
-        "-e",
-        "NODE_VERSION=0.0.7",
-    ]);
-    // It starts when all that it needs is ready.
-    let kill = "while :; do for p in /proc/[0-9]*; do \
-                if tr '\\0' ' ' < $p/cmdline | grep -q '^node services/telemetry'; then kill -9 ${p#/proc/}; exit; fi; \
-                done 2> /dev/null; sleep 0.2; done";
-    docker(&["exec", &container.0, "bash", "-c", kill]);
-    docker(&["wait", &container.0]);
-    assert_eq!(container.inspect("{{.State.ExitCode}}"), "137");
 }
 
 fn sha256(bytes: &[u8]) -> String {

@@ -19,6 +19,7 @@ mod journey;
 mod keys;
 mod language;
 mod manual;
+mod node;
 mod publishing;
 mod recipes;
 mod rotation;

@@ -74,7 +74,7 @@ fn the_sample_is_listed_checked_and_rendered() {
     ENV STATE_DIR="/app/state"
     EXPOSE 3000
     EXPOSE 9090
-    HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["node", "-e", "fetch('http://127.0.0.1:3000/ready').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+    HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["/usr/local/bin/imgforge-init", "probe", "services", "--timeout", "10"]
     COPY --chown=1001:1001 [".imgforge/volumes/state", "/app/"]
     VOLUME ["/app/state"]
     USER 1001:1001
