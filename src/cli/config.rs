@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use imgforge::model::builder::Configuration;
+use imgforge::model::storage;
 use imgforge::model::time::Timestamp;
 use imgforge::step::engine::address::Credentials;
+use imgforge::step::store;
 use zeroize::Zeroizing;
 
 use super::report::Failure;
@@ -86,8 +88,30 @@ impl Endpoints {
                 Failure::usage(finding, fix.unwrap_or_else(again))
             })?;
             whole.builders.extend(found.builders);
+            whole.store = found.store.or(whole.store);
         }
         Ok(whole)
+    }
+}
+
+impl Config {
+    /// How stores are reached: the AWS variables keep their meaning, and count before the files.
+    pub(crate) fn access(&self) -> Result<store::Access, Failure> {
+        let environment = storage::Settings {
+            endpoint: text("AWS_ENDPOINT_URL_S3").or_else(|| text("AWS_ENDPOINT_URL")),
+            region: text("AWS_REGION").or_else(|| text("AWS_DEFAULT_REGION")),
+            ..storage::Settings::default()
+        };
+        let key = text("AWS_ACCESS_KEY_ID").zip(text("AWS_SECRET_ACCESS_KEY"));
+        Ok(store::Access {
+            settings: environment.or(self.endpoints.configuration()?.store),
+            credentials: key.map(|(id, secret)| store::Credentials {
+                id,
+                secret: secret.into(),
+                token: text("AWS_SESSION_TOKEN").map(Zeroizing::new),
+            }),
+            uploads: self.state.join("uploads"),
+        })
     }
 }
 

@@ -79,7 +79,7 @@ impl Args {
             tier: self.image.tier,
             platform: self.platform.map_or_else(this_platform, Ok)?,
             which: which(self.image.version, self.channel)?,
-            store: context.store(self.from.as_ref().unwrap_or(&pin.store)),
+            store: context.store(self.from.as_ref().unwrap_or(&pin.store))?,
             pinned: pin.key,
             bond,
             patience: self.patience.patience(),

@@ -57,8 +57,7 @@ impl<'a> Context<'a> {
     }
 
     /// A store, with what this machine knows about reaching it.
-    #[expect(clippy::unused_self, reason = "stores that are not folders need the configuration")]
-    pub(crate) fn store(&self, address: &Address) -> Store {
-        Store::open(address)
+    pub(crate) fn store(&self, address: &Address) -> Result<Store, Failure> {
+        Ok(Store::open(address, &self.config.access()?)?)
     }
 }

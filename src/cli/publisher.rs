@@ -75,7 +75,7 @@ impl PlaceArgs {
             (None, Some(pin)) => pin.store,
             (None, None) => Address::Directory("dist/store".into()),
         };
-        let store = context.store(&store);
+        let store = context.store(&store)?;
         let (state, now) = (context.config.state.clone(), context.config.now);
         Ok(Publisher::open(&Place { project, store, pinned, state, now }).await?)
     }

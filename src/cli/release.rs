@@ -73,7 +73,7 @@ impl Args {
             pinned: self.pinned.key(context, &project, keys.release.public())?,
             version: self.version,
             channel: self.channel,
-            store: context.store(&self.store),
+            store: context.store(&self.store)?,
             folder: self.output,
             threads: threads(),
             now: context.config.now,

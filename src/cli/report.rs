@@ -2,6 +2,7 @@
 //!
 //! Exit codes are a promise to scripts; `docs/exit-codes.md` says the same and a test compares.
 
+mod stores;
 mod trust;
 
 use std::error::Error as _;
@@ -25,9 +26,9 @@ use imgforge::step::pack::PackError;
 use imgforge::step::pin::PinError;
 use imgforge::step::read::ReadError;
 use imgforge::step::sign::SignError;
-use imgforge::step::store::StoreError;
 use imgforge::step::upload::UploadError;
 
+use stores::{open, store};
 use trust::signed;
 
 /// What a script can rely on.
@@ -42,6 +43,8 @@ pub(crate) enum Code {
     Expired = 13,
     Older = 14,
     Yanked = 15,
+    Network = 20,
+    Denied = 21,
     DiskFull = 22,
     BuildFailed = 30,
     Engine = 31,
@@ -286,6 +289,7 @@ fn judge(error: &Error) -> (Code, Option<String>) {
         | Error::Upload(UploadError::Store(error))
         | Error::Download(DownloadError::Store(error))
         | Error::Chain(ChainError::Store(error)) => store(error),
+        Error::Open(error) => open(error),
         Error::Absent(_) => (Code::Usage, "check the path"),
         Error::Stranger { .. } => {
             (Code::Untrusted, "compare your keys with the projects': `imgforge trust show`")
@@ -340,18 +344,6 @@ fn engine(error: &EngineError) -> (Code, &'static str) {
             (Code::Engine, "start Docker, or set `DOCKER_HOST`; then run the same command again")
         }
         EngineError::Refused { .. } => (Code::Engine, "the engine's own log says more"),
-    }
-}
-
-fn store(error: &StoreError) -> (Code, &'static str) {
-    match error {
-        StoreError::Missing { .. } => {
-            (Code::Other, "check the store, the project, the channel and the version")
-        }
-        StoreError::Conflict { .. } => {
-            (Code::Other, "somebody else published meanwhile; look, then run it again")
-        }
-        StoreError::Io { .. } => (Code::Other, "check the store and its permissions"),
     }
 }
 

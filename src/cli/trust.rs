@@ -49,12 +49,15 @@ impl Args {
         let pins = match self.command {
             Command::Add { project, key, from } => {
                 // Relative folders would mean something else in the next shell.
-                let Address::Directory(folder) = from;
-                let folder = std::fs::canonicalize(&folder)
-                    .or_else(|_| std::path::absolute(&folder))
-                    .map_err(|error| Failure::file(&folder, &error))?;
-                let pin =
-                    Pin { project, key: keyring::public_file(&key)?, store: Address::Directory(folder) };
+                let store = match from {
+                    Address::Directory(folder) => Address::Directory(
+                        std::fs::canonicalize(&folder)
+                            .or_else(|_| std::path::absolute(&folder))
+                            .map_err(|error| Failure::file(&folder, &error))?,
+                    ),
+                    elsewhere => elsewhere,
+                };
+                let pin = Pin { project, key: keyring::public_file(&key)?, store };
                 pin::add(config, &pin)?;
                 let trusted = Trusted::pin(pin.project.clone(), pin.key.clone());
                 remember::of(&context.config.state, &pin.project, &trusted).begin(context.config.now)?;

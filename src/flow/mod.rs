@@ -61,6 +61,8 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] step::store::StoreError),
     #[error(transparent)]
+    Open(#[from] step::store::OpenError),
+    #[error(transparent)]
     Upload(#[from] step::upload::UploadError),
     #[error(transparent)]
     Download(#[from] step::download::DownloadError),

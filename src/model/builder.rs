@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::name::Platform;
 use super::recipe::parse::{self, Finding};
+use super::storage;
 
 /// `imgforge.toml`: what a person or a project sets once.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -16,6 +17,9 @@ pub struct Configuration {
     /// Builders by name.
     #[serde(default)]
     pub builders: BTreeMap<String, Settings>,
+    /// Where releases live.
+    #[serde(default)]
+    pub store: storage::Settings,
 }
 
 impl Configuration {

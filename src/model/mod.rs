@@ -25,6 +25,7 @@ pub mod runtime;
 pub mod sbom;
 pub mod seal;
 pub mod seen;
+pub mod storage;
 pub mod strict;
 pub mod sums;
 pub mod time;

@@ -2,7 +2,7 @@
 //!
 //! Steps do not know each other, do not print, and read neither the environment nor the clock.
 //! What several of them need is a noun: [`content`], [`store`], [`engine`], [`progress`], [`atomic`],
-//! [`stream`].
+//! [`http`], [`stream`].
 
 pub mod atomic;
 pub mod bootstrap;
@@ -13,6 +13,7 @@ pub mod content;
 pub mod download;
 pub mod engine;
 pub mod gather;
+pub mod http;
 pub mod inventory;
 pub mod keyring;
 pub mod load;

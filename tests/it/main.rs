@@ -8,6 +8,7 @@
 
 mod architecture;
 mod attacks;
+mod bucket;
 mod building;
 mod channels;
 mod contents;
@@ -24,5 +25,6 @@ mod publishing;
 mod recipes;
 mod rotation;
 mod runtime;
+mod stores;
 mod transport;
 mod workbench;

@@ -7,24 +7,32 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::fault::Fault;
 use super::{Key, MAX_POINTER, Put, Reader, Source};
 use crate::model::image::Blob;
 use crate::step::atomic::{self, Draft};
 use crate::step::progress::{Counted, Hear};
 use crate::step::stream;
 
-pub(super) fn open(root: &Path, key: &Key) -> io::Result<Reader> {
-    atomic::open_file(&path(root, key)).map(Reader::File)
+pub(super) fn open(root: &Path, key: &Key) -> Result<Reader, Fault> {
+    Ok(Reader::file(atomic::open_file(&path(root, key))?, key))
 }
 
-/// `None` when other bytes are there.
+pub(super) fn size(root: &Path, key: &Key) -> Result<Option<u64>, Fault> {
+    match fs::metadata(path(root, key)) {
+        Ok(data) => Ok(Some(data.len())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 pub(super) fn put(
     root: &Path,
     key: &Key,
     expected: &Blob,
     source: Source<'_>,
     hear: Hear<'_>,
-) -> io::Result<Option<Put>> {
+) -> Result<Put, Fault> {
     let path = path(root, key);
     if !path.exists() {
         let mut draft = Draft::beside(&path)?;
@@ -35,20 +43,19 @@ pub(super) fn put(
             }
         };
         if copied != *expected {
-            return Err(io::Error::other("the file changed while it was copied"));
+            return Err(io::Error::other("the file changed while it was copied").into());
         }
         match draft.keep_new(&path, 0o644) {
-            Ok(()) => return Ok(Some(Put::New)),
+            Ok(()) => return Ok(Put::New),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
     let found = stream::measure(&mut atomic::open_file(&path)?)?;
-    Ok((found == *expected).then_some(Put::Same))
+    if found == *expected { Ok(Put::Same) } else { Err(Fault::Conflict) }
 }
 
-/// Whether it still was what the caller read, and so was replaced.
-pub(super) fn replace(root: &Path, key: &Key, before: Option<&[u8]>, now: &[u8]) -> io::Result<bool> {
+pub(super) fn replace(root: &Path, key: &Key, before: Option<&[u8]>, now: &[u8]) -> Result<(), Fault> {
     let path = path(root, key);
     fs::create_dir_all(root)?;
     let lock = File::create(root.join(".lock"))?;
@@ -56,20 +63,33 @@ pub(super) fn replace(root: &Path, key: &Key, before: Option<&[u8]>, now: &[u8])
     let current = match atomic::read_bounded(&path, MAX_POINTER) {
         Ok(bytes) => Some(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
     if current.as_deref() != before {
-        return Ok(false);
+        return Err(Fault::Conflict);
     }
-    atomic::write(&path, now, 0o644)?;
-    Ok(true)
+    Ok(atomic::write(&path, now, 0o644)?)
 }
 
-pub(super) fn names(root: &Path, folder: &Key) -> io::Result<Vec<String>> {
+/// Also the folder, when it was the last in it.
+pub(super) fn remove(root: &Path, key: &Key) -> Result<(), Fault> {
+    let path = path(root, key);
+    match fs::remove_file(&path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
+    if let Some(folder) = path.parent() {
+        let _ = fs::remove_dir(folder);
+    }
+    Ok(())
+}
+
+pub(super) fn names(root: &Path, folder: &Key) -> Result<Vec<String>, Fault> {
     let entries = match fs::read_dir(path(root, folder)) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
     let mut names = Vec::new();
     for entry in entries {

@@ -51,6 +51,11 @@ impl Key {
         Self(format!("{project}/releases/"))
     }
 
+    /// What tells whether a store keeps conditions.
+    pub(super) fn probe(project: &ProjectName) -> Self {
+        Self(format!("{project}/.conditions"))
+    }
+
     /// As it is written.
     #[must_use]
     pub fn as_str(&self) -> &str {

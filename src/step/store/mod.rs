@@ -8,20 +8,30 @@
 //! <project>/releases/<version>/SHA256SUMS, .sig        never changed
 //! ```
 
+mod access;
 mod address;
+mod bucket;
 mod directory;
+mod fault;
 mod key;
 mod reader;
+mod web;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+pub use access::{Access, Credentials, OpenError};
 pub use address::{Address, BadAddress};
+pub use bucket::Bucket;
+pub use fault::{Answer, Fault};
 pub use key::Key;
 pub use reader::Reader;
+pub use web::Web;
 
 use crate::model::image::Blob;
 use crate::model::name::{ChannelName, ProjectName, Version};
+use crate::step::http::{self, Purpose};
 use crate::step::progress::Hear;
 
 /// A place for releases.
@@ -29,6 +39,10 @@ use crate::step::progress::Hear;
 pub enum Store {
     /// A folder.
     Directory(PathBuf),
+    /// A bucket.
+    Bucket(Bucket),
+    /// A web server, for reading.
+    Web(Web),
 }
 
 /// What is put into a store.
@@ -38,6 +52,24 @@ pub enum Source<'a> {
     Bytes(&'a [u8]),
     /// A file, which is read in pieces.
     File(&'a Path),
+}
+
+/// What putting an object did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// It was not there before.
+    New,
+    /// It was there, with these bytes.
+    Same,
+}
+
+/// Whether a store keeps the conditions that writes are made on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conditions {
+    /// Two publishers cannot overwrite each other.
+    Kept,
+    /// The server answers "done" and overwrites: what is there is looked at before, which is not the same.
+    Ignored,
 }
 
 /// What went wrong in a store.
@@ -59,6 +91,42 @@ pub enum StoreError {
         /// Which object.
         key: Key,
     },
+    /// Not allowed.
+    #[error("store `{store}` denies access to `{key}`")]
+    Denied {
+        /// Which store.
+        store: Address,
+        /// Which object.
+        key: Key,
+        /// What the server said.
+        source: Answer,
+    },
+    /// The network, or a server in trouble.
+    #[error("store `{store}` cannot be reached for `{key}`")]
+    Unreachable {
+        /// Which store.
+        store: Address,
+        /// Which object.
+        key: Key,
+        /// Why.
+        source: io::Error,
+    },
+    /// An answer that asking again will not change.
+    #[error("store `{store}` refuses the request for `{key}`")]
+    Refused {
+        /// Which store.
+        store: Address,
+        /// Which object.
+        key: Key,
+        /// What the server said.
+        source: Answer,
+    },
+    /// A web server takes nothing.
+    #[error("store `{0}` is for reading only")]
+    ReadOnly(Address),
+    /// Only an object store gives links.
+    #[error("store `{0}` cannot make links that expire")]
+    NoLinks(Address),
     /// The disk.
     #[error("store `{store}`: cannot access `{key}`")]
     Io {
@@ -74,14 +142,17 @@ pub enum StoreError {
 /// A pointer is a thousand bytes; what is larger is none.
 const MAX_POINTER: usize = 1 << 20;
 
-#[expect(clippy::unused_async, reason = "a folder does not wait; stores over a network do")]
 impl Store {
     /// Makes a store of its address. Nothing is asked of it yet.
-    #[must_use]
-    pub fn open(address: &Address) -> Self {
-        match address {
+    pub fn open(address: &Address, access: &Access) -> Result<Self, OpenError> {
+        Ok(match address {
             Address::Directory(folder) => Self::Directory(folder.clone()),
-        }
+            Address::Bucket { .. } => Self::Bucket(Bucket::open(address, access)?),
+            Address::Web(url) => {
+                let client = http::client(Purpose::Reading).map_err(OpenError::Client)?;
+                Self::Web(Web { client, url: url.clone() })
+            }
+        })
     }
 
     /// Where it is.
@@ -89,20 +160,35 @@ impl Store {
     pub fn address(&self) -> Address {
         match self {
             Self::Directory(folder) => Address::Directory(folder.clone()),
+            Self::Bucket(bucket) => bucket.address(),
+            Self::Web(web) => Address::Web(web.url.clone()),
         }
     }
 
     /// A small object.
     pub async fn get(&self, key: &Key, max: usize) -> Result<Vec<u8>, StoreError> {
         let mut reader = self.read(key).await?;
-        reader.to_end(max).await.map_err(|error| self.error(key, error))
+        reader.to_end(max).await.map_err(|fault| self.error(key, fault))
     }
 
     /// An object, for reading from its start.
     pub async fn read(&self, key: &Key) -> Result<Reader, StoreError> {
-        match self {
-            Self::Directory(root) => directory::open(root, key).map_err(|error| self.error(key, error)),
-        }
+        let reader = match self {
+            Self::Directory(root) => directory::open(root, key),
+            Self::Bucket(bucket) => Reader::bucket(bucket, key).await,
+            Self::Web(web) => Reader::web(web, key).await,
+        };
+        reader.map_err(|fault| self.error(key, fault))
+    }
+
+    /// The size of an object; `None` when there is none.
+    pub async fn size(&self, key: &Key) -> Result<Option<u64>, StoreError> {
+        let size = match self {
+            Self::Directory(root) => directory::size(root, key),
+            Self::Bucket(bucket) => bucket.size(key).await,
+            Self::Web(web) => web.size(key).await,
+        };
+        size.map_err(|fault| self.error(key, fault))
     }
 
     /// Puts an object that will never change. The same bytes are no conflict, so a publication
@@ -116,19 +202,30 @@ impl Store {
     ) -> Result<Put, StoreError> {
         let put = match self {
             Self::Directory(root) => directory::put(root, key, expected, source, hear),
+            Self::Bucket(bucket) => bucket.put(key, expected, source, hear).await,
+            Self::Web(_) => Err(Fault::ReadOnly),
         };
-        match put.map_err(|error| self.error(key, error))? {
-            Some(put) => Ok(put),
-            None => Err(self.conflict(key)),
-        }
+        put.map_err(|fault| self.error(key, fault))
     }
 
     /// Replaces a small object, if it still is what the caller read.
     pub async fn replace(&self, key: &Key, before: Option<&[u8]>, now: &[u8]) -> Result<(), StoreError> {
         let replaced = match self {
             Self::Directory(root) => directory::replace(root, key, before, now),
+            Self::Bucket(bucket) => bucket.replace(key, before, now).await,
+            Self::Web(_) => Err(Fault::ReadOnly),
         };
-        if replaced.map_err(|error| self.error(key, error))? { Ok(()) } else { Err(self.conflict(key)) }
+        replaced.map_err(|fault| self.error(key, fault))
+    }
+
+    /// Removes an object; none is no error.
+    pub async fn remove(&self, key: &Key) -> Result<(), StoreError> {
+        let removed = match self {
+            Self::Directory(root) => directory::remove(root, key),
+            Self::Bucket(bucket) => bucket.remove(key).await,
+            Self::Web(_) => Err(Fault::ReadOnly),
+        };
+        removed.map_err(|fault| self.error(key, fault))
     }
 
     /// The channels of a project. Only who publishes asks: a reader knows which one it follows.
@@ -145,34 +242,52 @@ impl Store {
         Ok(versions)
     }
 
+    /// The files of a release, whether anything names them or not.
+    pub async fn files(&self, project: &ProjectName, version: &Version) -> Result<Vec<String>, StoreError> {
+        self.names(&Key::file(project, version, "")).await
+    }
+
     /// What lies directly below a folder, sorted; nothing when there is no such folder.
     async fn names(&self, folder: &Key) -> Result<Vec<String>, StoreError> {
+        let names = match self {
+            Self::Directory(root) => directory::names(root, folder),
+            Self::Bucket(bucket) => bucket.names(folder).await,
+            Self::Web(_) => Err(Fault::ReadOnly),
+        };
+        names.map_err(|fault| self.error(folder, fault))
+    }
+
+    /// Whether the store keeps conditions. Asked once for a publication; writes a tiny object.
+    pub async fn conditions(&self, project: &ProjectName) -> Result<Conditions, StoreError> {
+        let key = Key::probe(project);
+        let kept = match self {
+            Self::Directory(_) => Ok(true),
+            Self::Bucket(bucket) => bucket.keeps_conditions(&key).await,
+            Self::Web(_) => Err(Fault::ReadOnly),
+        };
+        let kept = kept.map_err(|fault| self.error(&key, fault))?;
+        Ok(if kept { Conditions::Kept } else { Conditions::Ignored })
+    }
+
+    /// A link that anybody may read one object with, for a while.
+    pub async fn link(&self, key: &Key, lifetime: Duration) -> Result<String, StoreError> {
         match self {
-            Self::Directory(root) => {
-                directory::names(root, folder).map_err(|error| self.error(folder, error))
-            }
+            Self::Bucket(bucket) => bucket.link(key, lifetime).await.map_err(|fault| self.error(key, fault)),
+            Self::Directory(_) | Self::Web(_) => Err(StoreError::NoLinks(self.address())),
         }
     }
 
-    fn conflict(&self, key: &Key) -> StoreError {
-        StoreError::Conflict { store: self.address(), key: key.clone() }
-    }
-
-    /// What went wrong while an object was read.
-    pub(super) fn error(&self, key: &Key, source: io::Error) -> StoreError {
+    /// What went wrong, and where.
+    pub(super) fn error(&self, key: &Key, fault: Fault) -> StoreError {
         let (store, key) = (self.address(), key.clone());
-        match source.kind() {
-            io::ErrorKind::NotFound => StoreError::Missing { store, key },
-            _ => StoreError::Io { store, key, source },
+        match fault {
+            Fault::Missing => StoreError::Missing { store, key },
+            Fault::Conflict => StoreError::Conflict { store, key },
+            Fault::Denied(source) => StoreError::Denied { store, key, source },
+            Fault::Unreachable(why) => StoreError::Unreachable { store, key, source: io::Error::other(why) },
+            Fault::Refused(source) => StoreError::Refused { store, key, source },
+            Fault::Io(source) => StoreError::Io { store, key, source },
+            Fault::ReadOnly => StoreError::ReadOnly(store),
         }
     }
-}
-
-/// What putting an object did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Put {
-    /// It was not there before.
-    New,
-    /// It was there, with these bytes.
-    Same,
 }

@@ -1,0 +1,40 @@
+//! What to do when a store does not give or take.
+
+use imgforge::step::store::{OpenError, StoreError};
+
+use super::Code;
+
+pub(super) fn store(error: &StoreError) -> (Code, &'static str) {
+    match error {
+        StoreError::Missing { .. } => {
+            (Code::Other, "check the store, the project, the channel and the version")
+        }
+        StoreError::Conflict { .. } => {
+            (Code::Other, "somebody else published meanwhile; look, then run it again")
+        }
+        StoreError::Io { .. } => (Code::Other, "check the store and its permissions"),
+        StoreError::Unreachable { .. } => {
+            (Code::Network, "run the same command again: it goes on where it stopped")
+        }
+        StoreError::Denied { .. } => {
+            (Code::Denied, "the link or the key expired, or may not do this; get another one")
+        }
+        StoreError::Refused { .. } => (Code::Other, "check the bucket, the endpoint and the region"),
+        StoreError::ReadOnly(_) | StoreError::NoLinks(_) => {
+            (Code::Usage, "name the bucket itself, `s3://BUCKET/PREFIX`, with `--store`")
+        }
+    }
+}
+
+pub(super) fn open(error: &OpenError) -> (Code, &'static str) {
+    match error {
+        OpenError::NoCredentials(_) => (
+            Code::Usage,
+            "set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or read from its public `https://` address",
+        ),
+        OpenError::Jurisdiction(_) | OpenError::Endpoint(_) => {
+            (Code::Usage, "change `endpoint` below `[store]` in imgforge.toml, or `AWS_ENDPOINT_URL_S3`")
+        }
+        OpenError::Client(_) => (Code::Other, "check this machine's certificates and proxy settings"),
+    }
+}
