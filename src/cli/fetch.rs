@@ -49,10 +49,10 @@ pub(crate) struct Args {
 }
 
 #[derive(Debug, Clone)]
-struct Wanted {
-    project: Option<ProjectName>,
-    tier: TierName,
-    version: Option<Version>,
+pub(crate) struct Wanted {
+    pub(crate) project: Option<ProjectName>,
+    pub(crate) tier: TierName,
+    pub(crate) version: Option<Version>,
 }
 
 impl FromStr for Wanted {
@@ -158,7 +158,7 @@ pub(crate) fn stable() -> Result<ChannelName, Failure> {
     "stable".parse().map_err(|error| Failure::usage(error, "name a channel"))
 }
 
-fn this_platform() -> Result<Platform, Failure> {
+pub(crate) fn this_platform() -> Result<Platform, Failure> {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

@@ -11,11 +11,15 @@ pub(crate) mod endpoints;
 pub(crate) mod export;
 pub(crate) mod fetch;
 pub(crate) mod keys;
+pub(crate) mod link;
+pub(crate) mod mirror;
 pub(crate) mod password;
 pub(crate) mod plan;
+pub(crate) mod prune;
 pub(crate) mod publisher;
 pub(crate) mod recipe;
 pub(crate) mod release;
+pub(crate) mod releases;
 pub(crate) mod report;
 pub(crate) mod rotate;
 pub(crate) mod sbom;
@@ -56,8 +60,30 @@ impl<'a> Context<'a> {
         Ok(Self { config: Config::read()?, screen })
     }
 
+    /// Where releases live: where the command says, or the configuration, or a folder at hand.
+    pub(crate) fn place(&self, asked: Option<&Address>) -> Result<Address, Failure> {
+        if let Some(address) = asked {
+            return Ok(address.clone());
+        }
+        match self.config.access()?.settings.address {
+            Some(text) => Ok(self::address("address", &text)?),
+            None => Ok(Address::Directory("dist/store".into())),
+        }
+    }
+
+    /// Where operators read what is published, if that is another way to the same store.
+    pub(crate) fn public(&self) -> Result<Option<Address>, Failure> {
+        let text = self.config.access()?.settings.public_url;
+        text.map(|text| address("public_url", &text)).transpose()
+    }
+
     /// A store, with what this machine knows about reaching it.
     pub(crate) fn store(&self, address: &Address) -> Result<Store, Failure> {
         Ok(Store::open(address, &self.config.access()?)?)
     }
+}
+
+fn address(name: &str, text: &str) -> Result<Address, Failure> {
+    text.parse()
+        .map_err(|error| Failure::usage(error, format!("change `{name}` below `[store]` in imgforge.toml")))
 }

@@ -43,7 +43,7 @@ pub(crate) struct PlaceArgs {
     /// The project [default: that of the recipes, else the only one pinned here]
     #[arg(long, value_name = "NAME")]
     project: Option<ProjectName>,
-    /// Where releases live [default: where the project pinned here says, else dist/store]
+    /// Where releases live [default: where the project pinned here says, else as `imgforge release`]
     #[arg(long, value_name = "STORE", env = "IMGFORGE_STORE")]
     store: Option<Address>,
     #[command(flatten)]
@@ -73,7 +73,7 @@ impl PlaceArgs {
         let store = match (&self.store, pin) {
             (Some(store), _) => store.clone(),
             (None, Some(pin)) => pin.store,
-            (None, None) => Address::Directory("dist/store".into()),
+            (None, None) => context.place(None)?,
         };
         let store = context.store(&store)?;
         let (state, now) = (context.config.state.clone(), context.config.now);

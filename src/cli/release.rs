@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use imgforge::flow;
-use imgforge::flow::release::{Keys, Publication};
+use imgforge::flow::release::{Intended, Keys, Publication};
 use imgforge::model::name::{ChannelName, TierName, VariableName, Version};
-use imgforge::step::store::Address;
+use imgforge::step::store::{Address, Key};
 use serde_json::json;
 
 use super::Context;
@@ -32,9 +33,13 @@ pub(crate) struct Args {
     /// The channel that will point to this version
     #[arg(long, value_name = "NAME", default_value = "stable")]
     channel: ChannelName,
-    /// Where releases live: a folder, such as a mounted disk or a web server's root
-    #[arg(long, value_name = "STORE", env = "IMGFORGE_STORE", default_value = "dist/store")]
-    store: Address,
+    /// Where releases live: `s3://BUCKET/PREFIX`, or a folder, such as a mounted disk or a web server's
+    /// root [default: `address` below `[store]` in imgforge.toml, else dist/store]
+    #[arg(long, value_name = "STORE", env = "IMGFORGE_STORE")]
+    store: Option<Address>,
+    /// Build and pack, and show what would be published; nothing is written to the store
+    #[arg(long)]
+    dry_run: bool,
     /// Folder for the packed archives
     #[arg(long, short, value_name = "DIR", default_value = "dist")]
     output: PathBuf,
@@ -63,6 +68,8 @@ impl Args {
         };
         let keys = Keys { release, channel };
         let workshop = self.recipes.workshop(context)?;
+        let place = context.place(self.store.as_ref())?;
+        let public = context.public()?;
         let project = imgforge::step::read::recipes(&workshop.recipes)?.project()?.name;
         let tools = self.build.tools(context)?;
         let tiers: BTreeSet<TierName> = self.tiers.into_iter().collect();
@@ -73,21 +80,73 @@ impl Args {
             pinned: self.pinned.key(context, &project, keys.release.public())?,
             version: self.version,
             channel: self.channel,
-            store: context.store(&self.store)?,
+            store: context.store(&place)?,
+            public: public.as_ref().map(|address| context.store(address)).transpose()?,
             folder: self.output,
             threads: threads(),
             now: context.config.now,
         };
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
+        if self.dry_run {
+            let intended = flow::release::rehearsal(&workshop, &tools, &publication, &keys, &hear).await?;
+            show_intended(context, &intended, &place, &publication.channel);
+            return Ok(());
+        }
+        let begun = Instant::now();
         let published = flow::release::release(&workshop, &tools, &publication, &keys, &hear).await?;
         let (release, channel) = (&published.release, &published.channel);
         let mut words = Words::default();
         for archive in &release.archives {
             words.archive(&archive.file, archive);
         }
-        words.release(release).channel(channel).row("store", &self.store);
-        let object = json!({"release": **release, "channel": **channel, "signer": release.signer(), "store": self.store.to_string()});
-        context.screen.result(words.text(), &object);
+        words.release(release).channel(channel).row("store", &place);
+        if published.new == 0 {
+            words.row("nothing", "to do: all of this was published before");
+        }
+        let urls: Vec<_> = release
+            .archives
+            .iter()
+            .map(|archive| {
+                let key = Key::file(&release.project, &release.version, &archive.file);
+                let url = format!("{}/{key}", public.as_ref().unwrap_or(&place));
+                json!({"file": archive.file, "digest": archive.digest, "size": archive.size, "url": url})
+            })
+            .collect();
+        context.screen.result(
+            words.text(),
+            &json!({
+                "release": **release, "channel": **channel, "signer": release.signer(),
+                "channel_signer": channel.signer(), "store": place.to_string(), "archives": urls,
+                "new": published.new, "seconds": begun.elapsed().as_secs_f64(),
+            }),
+        );
         Ok(())
     }
+}
+
+fn show_intended(context: &Context<'_>, intended: &Intended, place: &Address, channel: &ChannelName) {
+    let mut words = Words::default();
+    for object in &intended.objects {
+        let size = indicatif::DecimalBytes(object.size);
+        let there = if object.there { "is there" } else { "new" };
+        words.row("object", format!("{}  {size}  {there}", object.key));
+    }
+    let version = &intended.release.version;
+    match &intended.before {
+        Some(before) => words.row("channel", format!("{channel}  {} -> {version}", before.version)),
+        None => words.row("channel", format!("{channel}  new -> {version}")),
+    };
+    words.row("store", place).row("", "nothing was published: this was a rehearsal");
+    let objects: Vec<_> = intended
+        .objects
+        .iter()
+        .map(|object| json!({"key": object.key.as_str(), "size": object.size, "there": object.there}))
+        .collect();
+    context.screen.result(
+        words.text(),
+        &json!({
+            "dry_run": true, "release": *intended.release, "objects": objects, "store": place.to_string(),
+            "channel": {"name": channel, "before": intended.before.as_ref().map(|before| &before.version)},
+        }),
+    );
 }

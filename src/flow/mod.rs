@@ -7,8 +7,11 @@ pub mod build;
 pub mod channel;
 pub mod export;
 pub mod fetch;
+pub mod link;
+pub mod mirror;
 pub mod pointer;
 pub mod release;
+pub mod releases;
 pub mod sbom;
 pub mod sign;
 pub mod trust;
@@ -96,6 +99,9 @@ pub enum Error {
     /// A release that is older than what the channel offers now.
     #[error("channel `{channel}` is at version {current}, and {version} is older")]
     Backwards { channel: crate::model::name::ChannelName, current: Version, version: Version },
+    /// What a killed publication left, and this one would not overwrite.
+    #[error("a publication of {0} was interrupted, and left files with other content")]
+    Leftover(Version, #[source] step::store::StoreError),
     /// A version that was published with other content.
     #[error("version {0} was published before, with other content")]
     Published(Version),

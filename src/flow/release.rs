@@ -1,14 +1,16 @@
 //! From recipes to a published release: build, pack, seal, upload, read back, move the pointer.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Error;
 use super::build::{Tools, Workshop, build};
 use super::export::pack;
+use super::fetch::release_of;
 use super::pointer::{Current, Place, Publisher, Role};
 use super::sign::papers;
 use crate::model::channel::{Channel, ChannelError, LIFETIME};
+use crate::model::image::Blob;
 use crate::model::key::PublicKey;
 use crate::model::name::{ChannelName, TierName, VariableName, Version};
 use crate::model::plan::Ask;
@@ -18,8 +20,8 @@ use crate::model::time::{self, Timestamp};
 use crate::step::content::ContentStore;
 use crate::step::keyring::SigningKey;
 use crate::step::progress::{Event, Hear};
-use crate::step::store::{Store, StoreError};
-use crate::step::upload::Papers;
+use crate::step::store::{Conditions, Key, Store, StoreError};
+use crate::step::upload::{Papers, UploadError};
 use crate::step::{check, download, read, sign, upload};
 
 /// What to publish, and where.
@@ -34,6 +36,8 @@ pub struct Publication {
     pub channel: ChannelName,
     /// Where releases live.
     pub store: Store,
+    /// Where operators read them, if that is another way to the same store.
+    pub public: Option<Store>,
     /// The key that operators pinned first.
     pub pinned: PublicKey,
     /// Where archives are packed.
@@ -60,13 +64,35 @@ pub struct Published {
     pub release: Verified<Release>,
     /// The channel.
     pub channel: Verified<Channel>,
+    /// Objects that were not in the store before, the pointer among them.
+    pub new: usize,
+}
+
+/// What a publication would put into the store.
+pub struct Intended {
+    /// The release as it would be sealed.
+    pub release: Verified<Release>,
+    /// Each object in the order in which it would go, and whether it is there already.
+    pub objects: Vec<Object>,
+    /// Where the channel points now.
+    pub before: Option<Verified<Channel>>,
+}
+
+/// An object of a publication.
+pub struct Object {
+    /// Its name.
+    pub key: Key,
+    /// Its bytes.
+    pub size: u64,
+    /// Whether it is in the store.
+    pub there: bool,
 }
 
 /// Publishes. Repeating it is harmless: what is there already is found and left alone.
 ///
-/// Everything that can be refused is refused before the first byte moves, and the release document
-/// goes first: it claims the version, so that a run that was killed and a rebuild that differs meet
-/// an honest "published before" and not half of somebody's files.
+/// Everything that can be refused is refused before the first byte moves. Nothing names an archive
+/// before the release document does, which goes when all of it is there, and nobody is led to a release
+/// before it was read back: a reader sees all of a version or none of it.
 pub async fn release(
     workshop: &Workshop,
     tools: &Tools,
@@ -74,9 +100,31 @@ pub async fn release(
     keys: &Keys,
     hear: Hear<'_>,
 ) -> Result<Published, Error> {
-    let project = read::recipes(&workshop.recipes)?.project()?.name;
+    let publisher = open(workshop, ask, keys).await?;
+    let before = may_point(ask, &publisher).await?;
+    let draft = make(workshop, tools, ask, &publisher, hear).await?;
+    publish(ask, &publisher, draft, before, keys, hear).await
+}
+
+/// Builds and packs, and tells what a publication would put where. Nothing is written to the store.
+pub async fn rehearsal(
+    workshop: &Workshop,
+    tools: &Tools,
+    ask: &Publication,
+    keys: &Keys,
+    hear: Hear<'_>,
+) -> Result<Intended, Error> {
+    let publisher = open(workshop, ask, keys).await?;
+    let before = may_point(ask, &publisher).await?.and_then(|current| current.channel);
+    let draft = make(workshop, tools, ask, &publisher, hear).await?;
+    let (release, papers) = seal(draft, &publisher, &keys.release).await?;
+    let objects = intended(ask, &release, &papers).await?;
+    Ok(Intended { release, objects, before })
+}
+
+async fn open(workshop: &Workshop, ask: &Publication, keys: &Keys) -> Result<Publisher, Error> {
     let publisher = Publisher::open(&Place {
-        project: project.clone(),
+        project: read::recipes(&workshop.recipes)?.project()?.name,
         store: ask.store.clone(),
         pinned: ask.pinned.clone(),
         state: ask.state.clone(),
@@ -85,27 +133,88 @@ pub async fn release(
     .await?;
     publisher.may(&keys.release, Role::Release)?;
     publisher.may(&keys.channel, Role::Channel)?;
-    let store = ContentStore::open(&workshop.content)?;
-    let before = may_point(ask, &publisher).await?;
+    Ok(publisher)
+}
 
+/// Builds and packs every tier.
+async fn make(
+    workshop: &Workshop,
+    tools: &Tools,
+    ask: &Publication,
+    publisher: &Publisher,
+    hear: Hear<'_>,
+) -> Result<Release, Error> {
+    let store = ContentStore::open(&workshop.content)?;
     let mut archives = Vec::new();
     let wanted = Ask { version: Some(ask.version.clone()), args: ask.args.clone(), ..Ask::default() };
     let images = build(workshop, tools, &ask.tiers, &wanted, hear).await?;
     for (tier, image) in ask.tiers.iter().zip(images) {
         archives.push(pack(image, tier, &ask.version, &store, &ask.folder, ask.threads, hear)?.archive);
     }
-    let draft = Release { project, version: ask.version.clone(), created: ask.now, archives };
+    let (project, version) = (publisher.project.clone(), ask.version.clone());
+    Ok(Release { project, version, created: ask.now, archives })
+}
 
-    let (release, papers) = seal(draft, &publisher, &keys.release).await?;
-    upload::release(&ask.store, &release, &papers).await?;
-    upload::archives(&ask.store, &release, &ask.folder, hear).await?;
-    upload::sums(&ask.store, &release, &papers, keys.release.public()).await?;
+/// From archives on this disk to a channel that leads to them.
+pub async fn publish(
+    ask: &Publication,
+    publisher: &Publisher,
+    draft: Release,
+    before: Option<Current>,
+    keys: &Keys,
+    hear: Hear<'_>,
+) -> Result<Published, Error> {
+    let (release, papers) = seal(draft.clone(), publisher, &keys.release).await?;
+    intended(ask, &release, &papers).await?;
+    if publisher.store.conditions(&release.project).await? == Conditions::Ignored {
+        hear(Event::Warning(
+            "this store overwrites although it is asked not to: let only one machine publish at a time",
+        ));
+    }
+    let mut new = upload::archives(&ask.store, &release, &ask.folder, hear).await?;
+    new += upload::sums(&ask.store, &release, &papers, keys.release.public()).await?;
+    let release = match upload::release(&ask.store, &release, &papers).await {
+        Ok(put) => {
+            new += put;
+            release
+        }
+        // Somebody else was faster; if it is the same content, that release counts.
+        Err(UploadError::Store(StoreError::Conflict { .. })) => {
+            seal(draft, publisher, &keys.release).await?.0
+        }
+        Err(error) => return Err(error.into()),
+    };
 
     hear(Event::Doing("reading the release back as an operator will"));
-    rehearse(&publisher, &release, &ask.folder, hear).await?;
+    rehearse(ask, publisher, &release, hear).await?;
 
-    let channel = point(ask, &publisher, &release, before.as_ref(), &keys.channel).await?;
-    Ok(Published { release, channel })
+    let (channel, moved) = point(ask, publisher, &release, before.as_ref(), &keys.channel).await?;
+    Ok(Published { release, channel, new: new + usize::from(moved) })
+}
+
+/// What goes into the store, in order. Other bytes under the same name are refused here.
+async fn intended(ask: &Publication, release: &Release, papers: &Papers) -> Result<Vec<Object>, Error> {
+    let published = {
+        let key = Key::release(&release.project, &release.version);
+        ask.store.size(&key).await?.is_some()
+    };
+    let mut objects = Vec::new();
+    for archive in &release.archives {
+        let key = Key::file(&release.project, &release.version, &archive.file);
+        let blob = Blob { digest: archive.digest, size: archive.size };
+        let there = ask.store.has(&key, &blob).await.map_err(|error| match error {
+            StoreError::Conflict { .. } if !published => Error::Leftover(release.version.clone(), error),
+            error => error.into(),
+        })?;
+        objects.push(Object { key, size: archive.size, there });
+    }
+    // The release is the last of its papers, and goes last.
+    for (name, bytes) in papers.files().into_iter().rev() {
+        let key = Key::file(&release.project, &release.version, name);
+        let there = ask.store.size(&key).await?.is_some();
+        objects.push(Object { key, size: bytes.len() as u64, there });
+    }
+    Ok(objects)
 }
 
 /// The sealed release: the one in the store if this very content was published before.
@@ -132,21 +241,24 @@ async fn seal(
     }
 }
 
-/// Fetches everything back and checks it, before anybody is pointed to it.
+/// Fetches everything back the way operators do, and checks it, before anybody is pointed to it.
 async fn rehearse(
+    ask: &Publication,
     publisher: &Publisher,
     release: &Verified<Release>,
-    folder: &Path,
     hear: Hear<'_>,
 ) -> Result<(), Error> {
-    let found = publisher.release(&release.version).await?;
+    let store = ask.public.as_ref().unwrap_or(&publisher.store);
+    let found = release_of(store, &publisher.project, &release.version, &publisher.trusted).await?;
+    if found.sealed_digest() != release.sealed_digest() {
+        return Err(Error::NotNamed(release.version.clone()));
+    }
     for archive in &found.archives {
         let Some(archive) = found.archive_named(&archive.file) else {
             continue;
         };
-        let store = &publisher.store;
         let mut unchecked =
-            download::archive(store, &found.project, &found.version, &archive, folder, hear).await?;
+            download::archive(store, &found.project, &found.version, &archive, &ask.folder, hear).await?;
         check::archive(unchecked.file()?, archive, hear)?;
     }
     Ok(())
@@ -167,7 +279,7 @@ async fn may_point(ask: &Publication, publisher: &Publisher) -> Result<Option<Cu
     Ok(current)
 }
 
-/// Moves the pointer. One that points here already is only renewed when less than half of its life is
+/// Moves the pointer, and tells whether it moved. One that points here already is only renewed when less than half of its life is
 /// left.
 async fn point(
     ask: &Publication,
@@ -175,14 +287,14 @@ async fn point(
     release: &Verified<Release>,
     before: Option<&Current>,
     key: &SigningKey,
-) -> Result<Verified<Channel>, Error> {
+) -> Result<(Verified<Channel>, bool), Error> {
     let half = time::after(ask.now, LIFETIME / 2);
     if let Some(current) = before.and_then(|current| current.channel.as_ref())
         && current.release == release.sealed_digest()
         && current.expires > half
     {
-        return Ok(current.clone());
+        return Ok((current.clone(), false));
     }
     let next = publisher.next(&ask.channel, before, release).await?;
-    publisher.put(before, &next, key).await
+    Ok((publisher.put(before, &next, key).await?, true))
 }

@@ -20,6 +20,7 @@ pub mod name;
 pub mod plan;
 pub mod recipe;
 pub mod release;
+pub mod retention;
 pub mod run;
 pub mod runtime;
 pub mod sbom;

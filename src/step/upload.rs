@@ -1,7 +1,7 @@
 //! Puts a release into a store, and moves the pointer to it.
 //!
-//! The order is what makes a release appear all at once: the release document, which claims the
-//! version, archives, sums, and the channel last, because nobody looks before it points there.
+//! The order is what makes a release appear all at once: archives and sums, which nothing names yet; the
+//! release document; and the channel last, because nobody looks before it points there.
 //! Everything but the channel never changes, so a killed publication is run again and finds what it
 //! did before.
 
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::atomic;
 use super::progress::{Event, Hear};
-use super::store::{Key, Source, Store, StoreError};
+use super::store::{Key, Put, Source, Store, StoreError};
 use crate::model::channel::Channel;
 use crate::model::image::Blob;
 use crate::model::key::PublicKey;
@@ -18,7 +18,7 @@ use crate::model::name::ProjectName;
 use crate::model::release::{self, Release};
 use crate::model::seal::{MAX_BYTES, Sealed, Verified};
 use crate::model::sums;
-use crate::model::trust::{self, MAX_CHAIN, Step};
+use crate::model::trust::{self, Step};
 
 /// Why a release is not in the store.
 #[derive(Debug, thiserror::Error)]
@@ -59,28 +59,27 @@ impl Papers {
     }
 }
 
-/// Puts the archives of a release, found in `folder`.
+/// Puts the archives of a release, found in `folder`; tells how many were not there before.
 pub async fn archives(
     store: &Store,
     release: &Verified<Release>,
     folder: &Path,
     hear: Hear<'_>,
-) -> Result<(), UploadError> {
+) -> Result<usize, UploadError> {
+    let mut new = 0;
     for archive in &release.archives {
         let path = folder.join(&archive.file);
         hear(Event::Doing(&format!("publishing `{}`", archive.file)));
         let blob = Blob { digest: archive.digest, size: archive.size };
         let key = Key::file(&release.project, &release.version, &archive.file);
-        store.put(&key, &blob, Source::File(&path), hear).await?;
+        new += usize::from(store.put(&key, &blob, Source::File(&path), hear).await? == Put::New);
     }
-    Ok(())
+    Ok(new)
 }
 
-/// Puts the release document: from here on the version is taken.
-pub async fn release(store: &Store, release: &Release, papers: &Papers) -> Result<(), UploadError> {
-    let (key, bytes) = (Key::release(&release.project, &release.version), papers.release.bytes());
-    store.put(&key, &Blob::of(bytes), Source::Bytes(bytes), &|_| {}).await?;
-    Ok(())
+/// Puts the release document: from here on there is a release.
+pub async fn release(store: &Store, release: &Release, papers: &Papers) -> Result<usize, UploadError> {
+    small(store, &Key::release(&release.project, &release.version), papers.release.bytes()).await
 }
 
 /// Puts `SHA256SUMS`, its signature, and the trust documents.
@@ -89,23 +88,27 @@ pub async fn sums(
     release: &Release,
     papers: &Papers,
     key: &PublicKey,
-) -> Result<(), UploadError> {
+) -> Result<usize, UploadError> {
     let place = |name| Key::file(&release.project, &release.version, name);
-    let (sums, signature) = (papers.sums.as_bytes(), papers.signature.as_bytes());
-    store.put(&place(sums::FILE_NAME), &Blob::of(sums), Source::Bytes(sums), &|_| {}).await?;
+    let mut new = small(store, &place(sums::FILE_NAME), papers.sums.as_bytes()).await?;
     // A later run may know of more rotations; what is there was right when the release was made.
     let chain = place(trust::FILE_NAME);
-    if !papers.trust.is_empty() && store.get(&chain, MAX_CHAIN).await.is_err() {
-        store.put(&chain, &Blob::of(&papers.trust), Source::Bytes(&papers.trust), &|_| {}).await?;
+    if !papers.trust.is_empty() && store.size(&chain).await?.is_none() {
+        new += small(store, &chain, &papers.trust).await?;
     }
     // ECDSA never signs the same way twice: after an interrupted run, the signature that is there
     // counts if it is good.
-    let there = store.get(&place(sums::SIGNATURE_NAME), MAX_BYTES).await;
+    let place = place(sums::SIGNATURE_NAME);
+    let there = store.get(&place, MAX_BYTES).await;
     if !there.is_ok_and(|found| sums::is_signed(&papers.sums, &found, key)) {
-        let blob = Blob::of(signature);
-        store.put(&place(sums::SIGNATURE_NAME), &blob, Source::Bytes(signature), &|_| {}).await?;
+        new += small(store, &place, papers.signature.as_bytes()).await?;
     }
-    Ok(())
+    Ok(new)
+}
+
+async fn small(store: &Store, key: &Key, bytes: &[u8]) -> Result<usize, UploadError> {
+    let put = store.put(key, &Blob::of(bytes), Source::Bytes(bytes), &|_| {}).await?;
+    Ok(usize::from(put == Put::New))
 }
 
 /// Writes the small files of a release beside its archives.

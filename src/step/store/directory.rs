@@ -51,8 +51,20 @@ pub(super) fn put(
             Err(error) => return Err(error.into()),
         }
     }
-    let found = stream::measure(&mut atomic::open_file(&path)?)?;
-    if found == *expected { Ok(Put::Same) } else { Err(Fault::Conflict) }
+    compare(root, key, expected)?.ok_or(Fault::Missing)
+}
+
+/// Whether a file is there with these bytes; `None` when none is there.
+pub(super) fn compare(root: &Path, key: &Key, expected: &Blob) -> Result<Option<Put>, Fault> {
+    let mut file = match atomic::open_file(&path(root, key)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    if file.metadata()?.len() == expected.size && stream::measure(&mut file)? == *expected {
+        return Ok(Some(Put::Same));
+    }
+    Err(Fault::Conflict)
 }
 
 pub(super) fn replace(root: &Path, key: &Key, before: Option<&[u8]>, now: &[u8]) -> Result<(), Fault> {

@@ -191,6 +191,16 @@ impl Store {
         size.map_err(|fault| self.error(key, fault))
     }
 
+    /// Whether an object is there with these bytes; with others it is a conflict.
+    pub async fn has(&self, key: &Key, expected: &Blob) -> Result<bool, StoreError> {
+        let there = match self {
+            Self::Directory(root) => directory::compare(root, key, expected),
+            Self::Bucket(bucket) => bucket.compare(key, expected).await,
+            Self::Web(_) => Err(Fault::ReadOnly),
+        };
+        there.map(|put| put.is_some()).map_err(|fault| self.error(key, fault))
+    }
+
     /// Puts an object that will never change. The same bytes are no conflict, so a publication
     /// that was killed can be run again.
     pub async fn put(
