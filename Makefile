@@ -27,6 +27,8 @@ check: tools
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets $(INIT) -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+	@# Only that the fuzz targets compile; nothing is linked, so the fuzzer itself need not be built.
+	CUSTOM_LIBFUZZER_PATH=/nowhere/libFuzzer.a cargo check --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
 	cargo deny --locked check bans licenses sources
 	cargo deny --locked $(INIT_MANIFEST) --config deny.toml check bans licenses sources
 	typos
