@@ -45,7 +45,7 @@ impl Args {
                 let archives = one.release.as_ref().map(|release| &release.archives);
                 json!({
                     "version": one.version, "created": one.release.as_ref().map(|release| release.created),
-                    "signer": one.release.as_ref().map(|release| release.signer()), "archives": archives,
+                    "signer": one.release.as_ref().map(imgforge::model::seal::Verified::signer), "archives": archives,
                     "channels": one.channels, "strays": one.strays,
                 })
             })

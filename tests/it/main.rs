@@ -18,6 +18,7 @@ mod engines;
 mod harness;
 mod journey;
 mod keys;
+mod killed;
 mod language;
 mod manual;
 mod node;

@@ -30,6 +30,10 @@ fn help_reads_well() {
                    them
       verify       Verify archives offline, against the release beside them
       release      Build, pack, sign and publish a version, then move the channel to it
+      releases     List what a store has, and which channels lead there
+      link         Make a link that anybody may download an archive with, for a while
+      mirror       Copy a verified release to another store, such as a folder on a USB stick
+      prune        Remove releases that nobody needs any more, and what killed publications left
       sbom         List the packages in images that were built
       channel      Look at channels, point one to another version, renew them before they expire
       yank         Withdraw a published version: operators refuse it from then on, with exit code 15
@@ -245,10 +249,13 @@ fn help_reads_well() {
               [default: stable]
 
           --store <STORE>
-              Where releases live: a folder, such as a mounted disk or a web server's root
+              Where releases live: `s3://BUCKET/PREFIX`, or a folder, such as a mounted disk or a web
+              server's root [default: `address` below `[store]` in imgforge.toml, else dist/store]
               
               [env: IMGFORGE_STORE=]
-              [default: dist/store]
+
+          --dry-run
+              Build and pack, and show what would be published; nothing is written to the store
 
       -o, --output <DIR>
               Folder for the packed archives

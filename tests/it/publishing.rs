@@ -4,8 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::assert_session;
+use crate::bucket::{KEY, Server, Wants};
 use crate::building::Project;
 use crate::harness::must;
+use crate::workbench::wait;
 
 /// A project with a key and a first release, 1.2.0.
 struct Publisher(Project);
@@ -71,21 +73,21 @@ fn a_version_never_changes_its_content_and_tiers_have_no_order() {
 #[test]
 fn a_killed_publication_goes_on() {
     let publisher = Publisher::new("t-killed");
-    let files = ["release.sigstore.json", "t-1.2.0-linux-amd64.tar.gz", "SHA256SUMS", "SHA256SUMS.sig"];
+    let files = ["t-1.2.0-linux-amd64.tar.gz", "SHA256SUMS", "SHA256SUMS.sig", "release.sigstore.json"];
     let bytes = |file: &str| fs::read(publisher.object("releases/1.2.0").join(file)).unwrap();
     let first = files.map(bytes);
     let channel = publisher.object("channels/stable.sigstore.json");
     // Killed after each object: what comes after it is not there.
     for done in 0..=files.len() {
-        let release = bytes(files[0]);
+        let release = bytes(files[3]);
         fs::remove_file(&channel).unwrap();
         for file in &files[done..] {
             fs::remove_file(publisher.object("releases/1.2.0").join(file)).unwrap();
         }
         let again = publisher.release(&["t", "--version", "1.2.0"]);
         assert!(again.starts_with("exit 0"), "after {done}: {again}");
-        assert!(bytes(files[1]) == first[1] && bytes(files[2]) == first[2], "after {done}");
-        assert!(done == 0 || bytes(files[0]) == release, "after {done}: another release");
+        assert!(bytes(files[0]) == first[0] && bytes(files[1]) == first[1], "after {done}");
+        assert!(done < 4 || bytes(files[3]) == release, "after {done}: another release");
         must(&mut publisher.0.imgforge(&[
             "verify",
             publisher.object("releases/1.2.0").to_str().unwrap(),
@@ -131,4 +133,72 @@ fn the_publisher_never_signs_two_channels_with_one_sequence() {
     fs::remove_file(&channel).unwrap();
     let said = publisher.release(&["t", "--version", "1.4.0"]);
     assert!(said.contains("sequence 3"), "{said}");
+}
+
+#[test]
+fn from_a_bucket_to_a_usb_stick() {
+    let server = Server::start();
+    let project = Project::new("t-bucket", "[[steps]]\ncopy = { paths = [\"a\"], to = \"/\" }\n");
+    project.write("recipes/files/a", "one");
+    project.home.must(&["keys", "generate"]);
+    fs::write(
+        project.home.path("imgforge.toml"),
+        format!("[store]\naddress = \"s3://images/team\"\nendpoint = \"{}\"\n", server.endpoint()),
+    )
+    .unwrap();
+    let secret = |secret: &str, arguments: &[&str]| {
+        let mut command = project.imgforge(&[arguments, &["--quiet"]].concat());
+        command.env("AWS_ACCESS_KEY_ID", KEY.0).env("AWS_SECRET_ACCESS_KEY", secret);
+        project.home.record(&mut command)
+    };
+    let run = |arguments: &[&str]| secret(KEY.1, arguments);
+    let says = |arguments: &[&str], what: &str| {
+        let said = run(arguments);
+        assert!(said.starts_with("exit 0") && said.contains(what), "{arguments:?}: {said}");
+        said
+    };
+    says(&["release", "t", "--version", "1.0.0", "--dry-run"], "nothing was published");
+    assert_eq!(server.writes(), 0);
+    says(&["release", "t", "--version", "1.0.0"], "(sequence 1, ");
+    server.forget();
+    says(&["release", "t", "--version", "1.0.0"], "to do: all of this was published before");
+    // The one write asks whether the server keeps conditions.
+    assert_eq!((server.writes(), server.count(Wants::Put)), (1, 1));
+    says(&["releases"], "<- stable");
+
+    let link = says(&["link", "t", "--expires", "1h"], "X-Amz-Expires=3600");
+    let link = link.lines().find_map(|line| line.strip_prefix("link       ")).unwrap();
+    let found = wait(async { reqwest::get(link).await.unwrap().bytes().await.unwrap() });
+    let file = "t-bucket/releases/1.0.0/t-1.0.0-linux-amd64.tar.gz";
+    assert!(fs::read(server.object(&format!("team/{file}"))).unwrap() == found);
+
+    says(&["mirror", "usb"], "new objects");
+    says(&["mirror", "usb"], "nothing new, all of it was there");
+    assert!(fs::read(project.home.path("usb").join(file)).unwrap() == found);
+    says(&["verify", "usb/t-bucket/releases/1.0.0", "--key", "keys/cosign.pub"], "");
+
+    for version in ["1.1.0", "1.2.0"] {
+        says(&["release", "t", "--version", version], version);
+    }
+    server.forget();
+    says(&["prune", "--keep", "1"], "would go   1.0.0  4 files, no channel needs it");
+    assert_eq!(server.writes(), 0);
+    says(&["prune", "--keep", "1", "--delete"], "removed    1.0.0");
+    assert!(!run(&["releases"]).contains("1.0.0"));
+
+    assert_session!(secret("wrong", &["releases"]), @"
+    exit 21
+    --- stderr
+    error: store `s3://images/team` denies access to `t-bucket/trust/1.jsonl`
+      cause: the server answered 403: SignatureDoesNotMatch
+
+    hint: the link or the key expired, or may not do this; get another one
+    ");
+    assert_session!(project.home.record(&mut project.imgforge(&["releases"])), @"
+    exit 2
+    --- stderr
+    error: store `s3://images/team` needs a key, and there is none
+
+    hint: set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or read from its public `https://` address
+    ");
 }

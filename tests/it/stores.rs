@@ -17,7 +17,7 @@ fn key(file: &str) -> Key {
 }
 
 /// Bytes that repeat nowhere.
-fn bytes(size: usize) -> Vec<u8> {
+pub(crate) fn bytes(size: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(size + 8);
     while bytes.len() < size {
@@ -173,7 +173,7 @@ fn a_stranger_is_denied() {
 }
 
 /// Runs until the server freezes, and is killed there: nothing of it goes on.
-fn killed(server: &Server, work: impl Future) {
+pub(crate) fn killed(server: &Server, work: impl Future) {
     wait(async {
         let frozen = async {
             while !server.is_frozen() {
