@@ -118,18 +118,14 @@ fn a_publication_killed_at_any_write_goes_on() {
         4  before  nothing        5
         4  after   nothing        5
         5  before  nothing        5
-        5  after   nothing        5
-        6  before  nothing        5
-        6  after   nothing        5
-        7  before  nothing        5
-        7  after   nothing        4
-        8  before  nothing        5
-        8  after   nothing        3
-        9  before  nothing        3
-        9  after   nothing        2
-       10  before  nothing        2
-       10  after   a release      1
-       11  before  a release      1
-       11  after   a release      1
+        5  after   nothing        4
+        6  before  nothing        4
+        6  after   nothing        3
+        7  before  nothing        3
+        7  after   nothing        2
+        8  before  nothing        2
+        8  after   a release      1
+        9  before  a release      1
+        9  after   all of it      0
     ");
 }

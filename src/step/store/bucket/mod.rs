@@ -218,8 +218,10 @@ impl Bucket {
     /// Whether the server keeps conditions. A server that does answers the second time that something
     /// is already there; what was put stays, so that the next time costs one request.
     pub(super) async fn keeps_conditions(&self, key: &Key) -> Result<bool, Fault> {
-        for _ in 0..2 {
+        for first in [true, false] {
             match self.request(key, b"").if_none_match("*").send().await.map_err(Fault::from) {
+                // R2 takes one write a second for a key, and refuses the next one for that.
+                Ok(_) if first => tokio::time::sleep(Duration::from_millis(1100)).await,
                 Ok(_) => {}
                 Err(Fault::Conflict) => return Ok(true),
                 Err(fault) => return Err(fault),
