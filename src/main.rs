@@ -100,7 +100,7 @@ async fn interrupted() {
 async fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
     let context = Context::new(screen)?;
     match command {
-        Command::Recipe(args) => args.run(&context),
+        Command::Recipe(args) => args.run(&context).await,
         Command::Plan(args) => args.run(&context),
         Command::Build(args) => args.run(&context).await,
         Command::Export(args) => args.run(&context),

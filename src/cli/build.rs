@@ -1,6 +1,7 @@
 //! `imgforge build`
 
 use imgforge::flow;
+use imgforge::flow::build::Demand;
 use imgforge::model::name::TierName;
 use serde_json::json;
 
@@ -32,12 +33,18 @@ pub(crate) struct Args {
     /// Build twice, running every step, and fail where the two images differ
     #[arg(long, conflicts_with = "load")]
     check: bool,
+    /// Fail unless everything that is downloaded is pinned in `imgforge.lock`
+    #[arg(long)]
+    locked: bool,
 }
 
 impl Args {
     pub(crate) async fn run(self, context: &Context<'_>) -> Result<(), Failure> {
         let workshop = self.recipes.workshop(context)?;
         let mut tools = self.build.tools(context)?;
+        if self.locked {
+            tools.demand = Demand::Locked;
+        }
         if self.load {
             tools.load = Some(context.config.endpoints.engine()?);
         }

@@ -12,6 +12,7 @@ pub(crate) mod export;
 pub(crate) mod fetch;
 pub(crate) mod keys;
 pub(crate) mod link;
+pub(crate) mod lock;
 pub(crate) mod mirror;
 pub(crate) mod password;
 pub(crate) mod plan;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use imgforge::flow::build::plan;
+use imgforge::model::lock::pins::Locking;
 use imgforge::model::name::TierName;
 use imgforge::model::plan::Plan;
 use imgforge::model::run::Requirements;
@@ -55,6 +56,18 @@ fn describe(plan: &Plan) -> String {
         .lines()
         .filter(|line| ["RUN", "COPY", "ADD"].iter().any(|word| line.starts_with(word)));
     words.row("steps", format!("{}; `imgforge recipe render {}` prints them", steps.count(), plan.tier));
+    match &plan.lock {
+        Locking::Free(reason) => {
+            words.row("lock", format!("none: {reason}"));
+        }
+        Locking::Pinned(pins) => {
+            for pin in pins.iter() {
+                let size = indicatif::DecimalBytes(pin.files.iter().map(|item| item.size).sum());
+                words.row("lock", format!("{}, {} files, {size}", pin.step, pin.files.len()));
+            }
+            words.row("network", "none, in every step");
+        }
+    }
     let joined = |names: &mut dyn Iterator<Item = &str>| names.collect::<Vec<_>>().join(", ");
     let settings = &plan.settings;
     let mut rows: BTreeMap<&str, String> = BTreeMap::new();

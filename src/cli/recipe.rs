@@ -41,6 +41,11 @@ enum Command {
         #[command(flatten)]
         plan: PlanArgs,
     },
+    /// Pin every file that recipes download, in `imgforge.lock` beside them
+    ///
+    /// Debian packages, npm packages, wheels and crates are resolved, checked and kept in the content
+    /// store. A locked tier is built from these files, and no step has a network.
+    Lock(super::lock::Args),
     /// Print the JSON Schema of recipes, for editors
     Schema {
         /// Of which file
@@ -58,7 +63,10 @@ enum File {
 }
 
 impl Args {
-    pub(crate) fn run(self, context: &Context<'_>) -> Result<(), Failure> {
+    pub(crate) async fn run(self, context: &Context<'_>) -> Result<(), Failure> {
+        if let Command::Lock(args) = self.command {
+            return args.run(&self.recipes.workshop(context)?, context).await;
+        }
         if let Command::Schema { file } = self.command {
             let subject = match file {
                 File::Recipe => Subject::Recipe,
@@ -77,7 +85,7 @@ impl Args {
                 let workshop = self.recipes.workshop(context)?;
                 context.screen.text(&plan(&workshop, &tier, &args.ask())?.dockerfile);
             }
-            Command::Schema { .. } => {}
+            Command::Schema { .. } | Command::Lock(_) => {}
         }
         Ok(())
     }

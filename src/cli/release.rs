@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use imgforge::flow;
+use imgforge::flow::build::Demand;
 use imgforge::flow::release::{Intended, Keys, Publication};
 use imgforge::model::name::{ChannelName, TierName, VariableName, Version};
 use imgforge::step::store::{Address, Key};
@@ -57,6 +58,9 @@ pub(crate) struct Args {
     variables: Vec<(VariableName, String)>,
     #[command(flatten)]
     build: BuildArgs,
+    /// Publish what `imgforge.lock` does not pin, and nobody can build again
+    #[arg(long)]
+    allow_unlocked: bool,
 }
 
 impl Args {
@@ -71,7 +75,10 @@ impl Args {
         let place = context.place(self.store.as_ref())?;
         let public = context.public()?;
         let project = imgforge::step::read::recipes(&workshop.recipes)?.project()?.name;
-        let tools = self.build.tools(context)?;
+        let mut tools = self.build.tools(context)?;
+        if !self.allow_unlocked {
+            tools.demand = Demand::Locked;
+        }
         let tiers: BTreeSet<TierName> = self.tiers.into_iter().collect();
         let publication = Publication {
             tiers: tiers.into_iter().collect(),

@@ -2,6 +2,7 @@
 //!
 //! Exit codes are a promise to scripts; `docs/exit-codes.md` says the same and a test compares.
 
+mod locking;
 mod stores;
 mod trust;
 
@@ -25,6 +26,7 @@ use imgforge::step::load::LoadError;
 use imgforge::step::pack::PackError;
 use imgforge::step::pin::PinError;
 use imgforge::step::read::ReadError;
+use imgforge::step::resolve::{AptError, ResolveError};
 use imgforge::step::sign::SignError;
 use imgforge::step::upload::UploadError;
 
@@ -37,6 +39,7 @@ use trust::signed;
 pub(crate) enum Code {
     Other = 1,
     Usage = 2,
+    Found = 4,
     NotSigned = 10,
     Untrusted = 11,
     Mismatch = 12,
@@ -114,6 +117,11 @@ impl Failure {
         let mut failure = Self::new(Code::Usage, format!("cannot read `{}`", path.display()));
         failure.causes.push(error.to_string());
         failure
+    }
+
+    pub(crate) fn would_change(file: &str) -> Self {
+        Self::new(Code::Found, format!("`{file}` would change"))
+            .hint("run the same command without `--check`")
     }
 
     pub(crate) fn code(&self) -> u8 {
@@ -206,7 +214,8 @@ impl<E: Into<Error>> From<E> for Failure {
                 failure.causes.extend(step.line.map(rendered));
                 failure.log = step.log;
             }
-            Error::Bootstrap(BootstrapError::Failed { log, .. }) => failure.log = log,
+            Error::Bootstrap(BootstrapError::Failed { log, .. })
+            | Error::Resolve(ResolveError::Apt(AptError::Failed { log, .. })) => failure.log = log,
             Error::Unreproducible { difference, .. } => {
                 failure.causes.push(difference.to_string());
                 failure.causes.extend(difference.step.map(|step| format!("the step is `{step}`")));
@@ -221,6 +230,9 @@ fn rendered(line: u32) -> String {
     format!("it is line {line} of the rendered Dockerfile")
 }
 
+const DIFFERS: &str =
+    "leave out what differs by itself: dates, random numbers, logs, caches, the order of a listing";
+
 fn judge(error: &Error) -> (Code, Option<String>) {
     if let Some((code, hint)) = signed(error) {
         return (code, Some(hint));
@@ -233,15 +245,13 @@ fn judge(error: &Error) -> (Code, Option<String>) {
         Error::Gather(GatherError::NoLock { .. }) => {
             (Code::Usage, "run `npm install --package-lock-only` there and commit the lock file")
         }
-        Error::Bootstrap(BootstrapError::NoTool) => (Code::Usage, "run `apt-get install mmdebstrap`"),
-        Error::Bootstrap(BootstrapError::Failed { .. }) => {
-            (Code::BuildFailed, "check the names of the suite and the packages, and the network")
-        }
         Error::Build(error) => build(error),
-        Error::Unreproducible { .. } => (
-            Code::Unreproducible,
-            "leave out what differs by itself: dates, random numbers, logs, caches, the order of a listing",
-        ),
+        Error::Unreproducible { .. } => (Code::Unreproducible, DIFFERS),
+        Error::Unlocked { .. }
+        | Error::Obtain(_)
+        | Error::Web(_)
+        | Error::Resolve(_)
+        | Error::Bootstrap(BootstrapError::NoTool | BootstrapError::Failed { .. }) => locking::judge(error),
         Error::Content(ContentError::Missing(_)) => {
             (Code::Usage, "build it first with `imgforge build TIER`, and the same `--version`")
         }

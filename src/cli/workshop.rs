@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use imgforge::flow::build::{Tools, Workshop};
+use imgforge::flow::build::{Demand, Tools, Workshop};
 use imgforge::model::dockerfile::CA_SECRET;
 use imgforge::model::name::{Platform, StageName, VariableName, Version};
 use imgforge::model::plan::Ask;
@@ -107,6 +107,8 @@ impl BuildArgs {
             cache_from: self.cache_from.clone(),
             cache_to: self.cache_to.clone(),
             load: None,
+            demand: Demand::Any,
+            ca_bundle: context.config.ca_bundle.clone(),
         })
     }
 }

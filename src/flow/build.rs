@@ -5,14 +5,16 @@ use std::path::PathBuf;
 
 use super::Error;
 use crate::model::image::Image;
+use crate::model::lock::pins::Locking;
 use crate::model::name::{StageName, TierName};
 use crate::model::plan::{Ask, Plan};
-use crate::step::bootstrap::{self, Reuse};
+use crate::step::bootstrap::{self, Pinned, Reuse};
 use crate::step::build::{self, Builder, Built, CacheFrom, CacheTo, Inputs, Steps};
 use crate::step::content::ContentStore;
 use crate::step::engine::{Address, Engine};
 use crate::step::progress::{Event, Hear};
-use crate::step::{compare, gather, load, normalise, read};
+use crate::step::web::Web;
+use crate::step::{compare, gather, load, normalise, obtain, read};
 
 /// Where recipes and images are.
 #[derive(Debug, Clone)]
@@ -40,6 +42,19 @@ pub struct Tools {
     pub cache_to: Option<CacheTo>,
     /// The engine that images are also loaded into.
     pub load: Option<Address>,
+    /// Whether downloads must be pinned.
+    pub demand: Demand,
+    /// CAs to believe beside the system's, for downloads.
+    pub ca_bundle: Option<PathBuf>,
+}
+
+/// What is demanded of a tier's downloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    /// Pinned or not.
+    Any,
+    /// Pinned, all of them.
+    Locked,
 }
 
 /// Resolves a tier's recipe.
@@ -57,7 +72,7 @@ pub async fn build(
 ) -> Result<Vec<Image>, Error> {
     let plans = plans(workshop, tiers, ask)?;
     let store = ContentStore::open(&workshop.content)?;
-    let inputs = inputs(workshop, tools, &plans, Steps::Cached, hear).await?;
+    let inputs = inputs(workshop, tools, &plans, &store, Steps::Cached, hear).await?;
     let built = build::build(&plans, &inputs, &tools.builders, &store, hear).await?;
     let mut known = normalise::Known::default();
     let mut images = Vec::new();
@@ -93,7 +108,7 @@ pub async fn check(
 ) -> Result<Vec<Image>, Error> {
     let plans = plans(workshop, tiers, ask)?;
     let store = ContentStore::open(&workshop.content)?;
-    let inputs = inputs(workshop, tools, &plans, Steps::Again, hear).await?;
+    let inputs = inputs(workshop, tools, &plans, &store, Steps::Again, hear).await?;
     let mut known = normalise::Known::default();
     let mut rounds = Vec::new();
     for round in ["first", "second"] {
@@ -126,20 +141,29 @@ async fn inputs(
     workshop: &Workshop,
     tools: &Tools,
     plans: &[Plan],
+    store: &ContentStore,
     steps: Steps,
     hear: Hear<'_>,
 ) -> Result<Inputs, Error> {
-    let mut rootfs = BTreeMap::new();
+    let mut made = BTreeMap::new();
     let mut contexts = Vec::new();
     let mut hashed = gather::Hashed::default();
     for plan in plans {
+        obtain_pinned(plan, tools, store, hear).await?;
+        let mut rootfs = BTreeMap::new();
         for (path, debian) in &plan.rootfs {
-            if !rootfs.contains_key(path) {
-                let tar = bootstrap::debian(debian, &plan.platform, &tools.bases, tools.reuse, hear).await?;
-                rootfs.insert(path.clone(), tar);
+            // A tier that is locked and one that is not have different bases at one path.
+            let pin = plan.lock.base();
+            let base = (path.clone(), pin.map(|pin| pin.of));
+            if !made.contains_key(&base) {
+                let pinned = pin.map(|pin| Pinned { pin, store });
+                let tar = bootstrap::debian(debian, &plan.platform, pinned, &tools.bases, tools.reuse, hear)
+                    .await?;
+                made.insert(base.clone(), tar);
             }
+            rootfs.extend(made.get(&base).map(|tar| (path.clone(), tar.clone())));
         }
-        contexts.push(gather::context(plan, &workshop.recipes, &rootfs, &mut hashed)?);
+        contexts.push(gather::context(plan, &workshop.recipes, &rootfs, &mut hashed, store)?);
     }
     Ok(Inputs {
         contexts,
@@ -148,4 +172,24 @@ async fn inputs(
         cache_from: tools.cache_from.clone(),
         cache_to: tools.cache_to.clone(),
     })
+}
+
+/// Brings what is pinned into the store; says so where nothing is.
+async fn obtain_pinned(
+    plan: &Plan,
+    tools: &Tools,
+    store: &ContentStore,
+    hear: Hear<'_>,
+) -> Result<(), Error> {
+    match (&plan.lock, tools.demand) {
+        (Locking::Pinned(pins), _) => {
+            let web = Web::new(tools.ca_bundle.as_deref())?;
+            obtain::files(pins.iter().flat_map(|pin| &pin.files), store, &web, hear).await?;
+        }
+        (Locking::Free(reason), Demand::Locked) => {
+            return Err(Error::Unlocked { tier: plan.tier.clone(), reason: reason.clone() });
+        }
+        (Locking::Free(reason), Demand::Any) => hear(Event::Warning(&format!("not locked: {reason}"))),
+    }
+    Ok(())
 }

@@ -8,6 +8,7 @@ pub mod channel;
 pub mod export;
 pub mod fetch;
 pub mod link;
+pub mod lock;
 pub mod mirror;
 pub mod pointer;
 pub mod release;
@@ -37,6 +38,12 @@ pub enum Error {
     Gather(#[from] step::gather::GatherError),
     #[error(transparent)]
     Build(#[from] step::build::BuildError),
+    #[error(transparent)]
+    Web(#[from] step::web::WebError),
+    #[error(transparent)]
+    Obtain(#[from] step::obtain::ObtainError),
+    #[error(transparent)]
+    Resolve(#[from] step::resolve::ResolveError),
     #[error(transparent)]
     Content(#[from] step::content::ContentError),
     #[error(transparent)]
@@ -84,6 +91,12 @@ pub enum Error {
     /// Two builds of one recipe that gave two images.
     #[error("`{tier}` came out differently the second time")]
     Unreproducible { tier: TierName, difference: step::compare::Difference },
+    /// A tier whose downloads are not pinned.
+    #[error("tier `{tier}` is not locked: {reason}")]
+    Unlocked { tier: TierName, reason: String },
+    /// A file that cannot be written.
+    #[error("cannot write `{}`", .0.display())]
+    Write(std::path::PathBuf, #[source] std::io::Error),
     /// The release has no such archive.
     #[error("release {version} has no archive of tier `{tier}` for {platform}; it has {present}")]
     NoArchive { version: Version, tier: TierName, platform: Platform, present: String },

@@ -16,6 +16,7 @@ pub mod ignore;
 pub mod image;
 pub mod key;
 pub mod layer;
+pub mod lock;
 pub mod name;
 pub mod plan;
 pub mod recipe;

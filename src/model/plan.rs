@@ -1,6 +1,6 @@
 //! A recipe with nothing left to decide.
 //!
-//! [`Plan::resolve`] is a pure function: the same family and the same asking give the same plan,
+//! [`Plan::resolve`] is a pure function: the same family, lock and asking give the same plan,
 //! whatever machine it is made on. The plan says which files the build reads ([`Plan::contexts`],
 //! [`Plan::rootfs`], [`Plan::generated`]) and what is done with them ([`Plan::dockerfile`]).
 
@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::context::File;
+use super::lock::pins::{Locking, Material, locking};
 use super::name::{ImageTag, Platform, ServiceName, StageName, TierName, VariableName, Version};
 use super::recipe::family::{Family, Part};
 use super::recipe::parse::{Finding, Findings, nearest};
@@ -69,21 +70,30 @@ pub struct Plan {
     pub directories: BTreeSet<String>,
     /// Lock files that package steps demand, by their path in the context.
     pub locks: BTreeSet<String>,
+    /// Whether what steps download is pinned.
+    pub lock: Locking,
 }
 
 impl Plan {
     /// Decides everything. `own` is the text of the Dockerfile that the family starts from, where it
-    /// does.
-    pub fn resolve(family: &Family, own: Option<&str>, ask: &Ask) -> Result<Self, Findings> {
+    /// does; `material` is the lock and what belongs to it.
+    pub fn resolve(
+        family: &Family,
+        own: Option<&str>,
+        material: &Material,
+        ask: &Ask,
+    ) -> Result<Self, Findings> {
         check::family(family)?;
         let project = family.project();
         let settings = family.settings().clone();
         let tier = family.tier().clone();
         let version = ask.version.clone().unwrap_or_else(|| project.version.clone());
+        let platform = platform(project, ask)?;
         let mut plan = Self {
             tag: ImageTag::new(&project.name, &tier, &version),
             version: version.clone(),
-            platform: platform(project, ask)?,
+            lock: locking(family, &platform, material)?,
+            platform,
             epoch: Timestamp::UNIX_EPOCH,
             tree: family.tree().clone(),
             dockerfile: String::new(),
@@ -113,6 +123,10 @@ impl Plan {
         for (name, volume) in &plan.settings.volumes {
             let directory = volume.path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
             plan.directories.insert(format!("{}/{directory}", volumes_path(name)));
+        }
+        if let Locking::Pinned(pins) = &plan.lock {
+            plan.generated.extend(pins.generated().clone());
+            plan.directories.extend(pins.folders());
         }
         plan.dockerfile = dockerfile::render(family, &plan, own);
         Ok(plan)
@@ -193,7 +207,8 @@ fn slug(folder: &str) -> String {
     if words.is_empty() { "context".to_owned() } else { words.join("-") }
 }
 
-fn platform(project: &Project, ask: &Ask) -> Result<Platform, Finding> {
+/// The platform asked for, which the project has to be built for.
+pub fn platform(project: &Project, ask: &Ask) -> Result<Platform, Finding> {
     let known =
         || project.platforms.iter().map(|platform| format!("`{platform}`")).collect::<Vec<_>>().join(", ");
     match (&ask.platform, project.platforms.first()) {

@@ -2,6 +2,7 @@
 //!
 //! The result is kept by what was asked for, because it takes half a minute to make.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -10,8 +11,11 @@ use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
+use super::content::ContentStore;
+use super::debs;
 use super::progress::{Event, Hear};
 use crate::model::digest::Digest;
+use crate::model::lock::{Pin, debian};
 use crate::model::name::{DebianName, Platform};
 use crate::model::recipe::Debian;
 
@@ -24,6 +28,9 @@ pub enum BootstrapError {
     /// The disk, or the process.
     #[error("cannot make the Debian base in `{}`", .0.display())]
     Io(PathBuf, #[source] io::Error),
+    /// A pinned package that is none.
+    #[error(transparent)]
+    Deb(#[from] debs::DebError),
     /// It ended badly.
     #[error("`mmdebstrap` could not make Debian `{suite}`")]
     Failed {
@@ -50,16 +57,30 @@ const LEFT_OUT: [&str; 4] = ["doc/*", "info/*", "locale/*", "man/*"];
 
 const LOG_LINES: usize = 15;
 
-/// A tar of the root filesystem; from `cache` where it was made before.
+/// Pinned packages, and where their files are.
+pub struct Pinned<'a> {
+    /// The packages.
+    pub pin: &'a Pin,
+    /// What has their files.
+    pub store: &'a ContentStore,
+}
+
+/// A tar of the root filesystem; from `cache` where it was made before. With pins, it is made of
+/// these packages alone.
 pub async fn debian(
     base: &Debian,
     platform: &Platform,
+    pinned: Option<Pinned<'_>>,
     cache: &Path,
     reuse: Reuse,
     hear: Hear<'_>,
 ) -> Result<PathBuf, BootstrapError> {
-    let arguments = arguments(base, platform);
-    let target = cache.join(format!("{}.tar", Digest::of(arguments.join("\0").as_bytes()).hex()));
+    let mut arguments = arguments(base, platform, pinned.as_ref());
+    let mut identity = arguments.join("\0");
+    for item in pinned.iter().flat_map(|pinned| &pinned.pin.files) {
+        identity.push_str(&item.digest.hex());
+    }
+    let target = cache.join(format!("{}.tar", Digest::of(identity.as_bytes()).hex()));
     if reuse == Reuse::Kept && target.is_file() {
         return Ok(target);
     }
@@ -69,12 +90,25 @@ pub async fn debian(
     let room =
         tempfile::Builder::new().prefix("imgforge-base-").permissions(open_to_all()).tempdir().map_err(io)?;
     let draft = tempfile::Builder::new().suffix(".part").tempfile_in(cache).map_err(io)?;
+    let draft_path = draft.path().display().to_string();
+    match &pinned {
+        Some(pinned) => {
+            let sources = repository(pinned, &base.suite, room.path())?;
+            arguments.extend([
+                format!("--customize-hook=copy-in {}/sources.list /etc/apt", room.path().display()),
+                // No suite: the packages are chosen already.
+                String::new(),
+                draft_path,
+                sources,
+            ]);
+        }
+        None => arguments.extend([base.suite.to_string(), draft_path]),
+    }
     let name = format!("mmdebstrap {}", base.suite);
     hear(Event::StepStarted(&name));
     let started = tokio::time::Instant::now();
     let mut child = mmdebstrap()
         .args(arguments)
-        .arg(draft.path())
         .env("SOURCE_DATE_EPOCH", "0")
         .env("TMPDIR", room.path())
         .process_group(0)
@@ -151,18 +185,43 @@ impl Drop for Stop {
     }
 }
 
-fn arguments(base: &Debian, platform: &Platform) -> Vec<String> {
-    let mut packages = base.packages.clone();
-    packages.sort();
+/// A repository of the pinned packages alone; the source that names it. What apt chooses from is
+/// what is pinned, so it has no choice.
+fn repository(pinned: &Pinned<'_>, suite: &DebianName, room: &Path) -> Result<String, BootstrapError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let io = |error| BootstrapError::Io(room.to_owned(), error);
+    let folder = room.join("pinned");
+    std::fs::create_dir(&folder).map_err(io)?;
+    let mut list = String::new();
+    for item in &pinned.pin.files {
+        let (blob, file) = (pinned.store.path(&item.digest), folder.join(item.file_name()));
+        list.push_str(&debian::entry(&debs::control(&blob)?, item));
+        // Copied, for mmdebstrap reads it as another user, who may not enter the content store.
+        std::fs::copy(&blob, &file).map_err(io)?;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).map_err(io)?;
+    }
+    std::fs::write(folder.join("Packages"), list).map_err(io)?;
+    std::fs::write(room.join("sources.list"), debian::sources(suite, "")).map_err(io)?;
+    for file in [folder.join("Packages"), room.join("sources.list")] {
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).map_err(io)?;
+    }
+    std::fs::set_permissions(&folder, open_to_all()).map_err(io)?;
+    // Trusted, because every file was compared with the lock.
+    Ok(format!("deb [trusted=yes] copy://{} ./", folder.display()))
+}
+
+fn arguments(base: &Debian, platform: &Platform, pinned: Option<&Pinned<'_>>) -> Vec<String> {
+    let pins = pinned.iter().flat_map(|pinned| &pinned.pin.files).map(|item| item.name.as_str());
+    let names = base.packages.iter().map(DebianName::as_str);
+    let packages: BTreeSet<&str> = names.chain(pins).collect();
     let mut arguments = vec!["--variant=minbase".to_owned(), "--format=tar".to_owned()];
     arguments.push(format!("--architectures={}", platform.architecture));
     if !packages.is_empty() {
-        let names: Vec<&str> = packages.iter().map(DebianName::as_str).collect();
+        let names: Vec<&str> = packages.into_iter().collect();
         arguments.push(format!("--include={}", names.join(",")));
     }
     arguments.extend(LEFT_OUT.iter().map(|path| format!("--dpkgopt=path-exclude=/usr/share/{path}")));
     // Licences must stay with the binaries that they license.
     arguments.push("--dpkgopt=path-include=/usr/share/doc/*/copyright".to_owned());
-    arguments.push(base.suite.to_string());
     arguments
 }

@@ -275,7 +275,9 @@ impl ContentStore {
         lock().map_err(|error| self.io(error))
     }
 
-    fn path(&self, digest: &Digest) -> PathBuf {
+    /// Where a blob is.
+    #[must_use]
+    pub fn path(&self, digest: &Digest) -> PathBuf {
         self.folder.join("blobs/sha256").join(digest.hex())
     }
 
@@ -304,6 +306,12 @@ impl Incoming {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.hasher.size()
+    }
+
+    /// The digest of what is here.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.hasher.clone().finish()
     }
 
     /// Takes the next piece.

@@ -6,10 +6,12 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use super::content::ContentStore;
 use super::stream;
 use crate::model::context::{Entry, File, Source, Tree};
 use crate::model::ignore::{BadRule, Ignore};
 use crate::model::image::Blob;
+use crate::model::lock::pins::Locking;
 use crate::model::plan::Plan;
 
 /// Why the context cannot be collected.
@@ -41,12 +43,14 @@ pub enum GatherError {
 #[derive(Default)]
 pub struct Hashed(BTreeMap<PathBuf, Entry>);
 
-/// Collects contexts below `recipes`, root filesystems and generated files.
+/// Collects contexts below `recipes`, root filesystems, generated files and, from the content store,
+/// pinned ones, whose bytes were checked when they were obtained.
 pub fn context(
     plan: &Plan,
     recipes: &Path,
     rootfs: &BTreeMap<String, PathBuf>,
     files: &mut Hashed,
+    store: &ContentStore,
 ) -> Result<Tree, GatherError> {
     let mut tree = Tree::default();
     for (folder, at) in &plan.contexts {
@@ -60,6 +64,13 @@ pub fn context(
     }
     for (path, file) in &plan.generated {
         tree.insert(path, Entry::File(file.clone()));
+    }
+    if let Locking::Pinned(pins) = &plan.lock {
+        for (path, item) in pins.files() {
+            let source = Source::Disk(store.path(&item.digest));
+            let (size, digest) = (item.size, item.digest);
+            tree.insert(&path, Entry::File(File { source, size, digest, executable: false }));
+        }
     }
     for path in plan.rootfs.keys() {
         if let Some(tar) = rootfs.get(path) {

@@ -2,7 +2,7 @@
 //!
 //! Steps do not know each other, do not print, and read neither the environment nor the clock.
 //! What several of them need is a noun: [`content`], [`store`], [`engine`], [`progress`], [`atomic`],
-//! [`http`], [`stream`].
+//! [`http`], [`stream`], [`web`], [`debs`].
 
 pub mod atomic;
 pub mod bootstrap;
@@ -10,6 +10,7 @@ pub mod build;
 pub mod check;
 pub mod compare;
 pub mod content;
+pub mod debs;
 pub mod download;
 pub mod engine;
 pub mod gather;
@@ -18,12 +19,15 @@ pub mod inventory;
 pub mod keyring;
 pub mod load;
 pub mod normalise;
+pub mod obtain;
 pub mod pack;
 pub mod pin;
 pub mod progress;
 pub mod read;
 pub mod remember;
+pub mod resolve;
 pub mod sign;
 pub mod store;
 pub mod stream;
 pub mod upload;
+pub mod web;

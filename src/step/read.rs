@@ -5,11 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::atomic::read_bounded;
-use crate::model::name::TierName;
+use crate::model::lock::pins::Material;
+use crate::model::lock::want::{self, Inputs, Want};
+use crate::model::lock::{LOCK_FILE, Lock};
+use crate::model::name::{Platform, TierName};
 use crate::model::plan::{Ask, Plan};
 use crate::model::recipe::family::{Family, Files};
 use crate::model::recipe::parse::{Finding, Findings, tree, typed};
-use crate::model::recipe::{Base, Project};
+use crate::model::recipe::{Base, Project, check};
 
 /// Why recipes cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -36,10 +39,14 @@ const PROJECT_FILE: &str = "project.toml";
 /// Larger than any recipe; the parser has its own, smaller limit with a better message.
 const MAX_FILE: usize = 4 << 20;
 
+/// Lock files of other tools grow with a project, and so does ours.
+const MAX_INPUT: usize = 64 << 20;
+
 /// A project and all its recipes.
 pub struct Recipes {
     folder: PathBuf,
     files: Files,
+    lock: Option<Lock>,
 }
 
 impl Recipes {
@@ -73,7 +80,41 @@ impl Recipes {
             _ => None,
         };
         let own = own.as_deref().map(text).transpose()?;
-        Ok(Plan::resolve(&family, own.as_deref(), ask)?)
+        let inputs = self.inputs(&family)?;
+        let material = Material { lock: self.lock.clone(), inputs };
+        Ok(Plan::resolve(&family, own.as_deref(), &material, ask)?)
+    }
+
+    /// The lock, where there is one.
+    #[must_use]
+    pub fn lock(&self) -> Option<&Lock> {
+        self.lock.as_ref()
+    }
+
+    /// Where the lock is, or would be.
+    #[must_use]
+    pub fn lock_path(&self) -> PathBuf {
+        self.folder.join(LOCK_FILE)
+    }
+
+    /// What a tier downloads, on one platform.
+    pub fn wants(&self, tier: &TierName, platform: &Platform) -> Result<Vec<Want>, ReadError> {
+        let family = self.family(tier, &Ask::default())?;
+        check::family(&family)?;
+        Ok(want::of(&family, platform, &self.inputs(&family)?)?)
+    }
+
+    /// The lock files that steps name, as far as they are there; a build looks for all of them.
+    fn inputs(&self, family: &Family) -> Result<Inputs, ReadError> {
+        let mut inputs = Inputs::new();
+        for path in want::inputs(family).into_keys() {
+            let file = self.folder.join(&path);
+            if file.is_file() {
+                let bytes = read_bounded(&file, MAX_INPUT).map_err(|error| ReadError::Io(file, error))?;
+                inputs.insert(path, bytes);
+            }
+        }
+        Ok(inputs)
     }
 }
 
@@ -100,7 +141,18 @@ pub fn recipes(folder: &Path) -> Result<Recipes, ReadError> {
     }
     let path = folder.join(PROJECT_FILE);
     let project = tree(&path.display().to_string(), &text(&path)?)?;
-    Ok(Recipes { folder: folder.to_owned(), files: Files { project, tiers } })
+    let lock = lock(&folder.join(LOCK_FILE))?;
+    Ok(Recipes { folder: folder.to_owned(), files: Files { project, tiers }, lock })
+}
+
+fn lock(path: &Path) -> Result<Option<Lock>, ReadError> {
+    let shown = path.display().to_string();
+    let bytes = match read_bounded(path, MAX_INPUT) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        bytes => bytes.map_err(|error| ReadError::Io(path.to_owned(), error))?,
+    };
+    let text = String::from_utf8(bytes).map_err(|_| Finding::file(&shown, "is not UTF-8 text"))?;
+    Ok(Some(Lock::parse(&shown, &text)?))
 }
 
 fn text(path: &Path) -> Result<String, ReadError> {

@@ -27,8 +27,8 @@ const MODEL_CRATES: [&str; 19] = [
 ];
 
 /// What steps share; every other step is a verb, and verbs do not know each other.
-const SHARED_STEPS: [&str; 8] =
-    ["atomic", "content", "engine", "http", "keyring", "progress", "store", "stream"];
+const SHARED_STEPS: [&str; 10] =
+    ["atomic", "content", "debs", "engine", "http", "keyring", "progress", "store", "stream", "web"];
 
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();

@@ -22,8 +22,19 @@ fn from_recipe_to_healthy_container() {
     let key = engineer.text("keys/cosign.key");
     let (store, dist) = (engineer.text("store"), engineer.text("dist"));
     let release = |arguments: &[&str]| {
-        let fixed =
-            ["release", "oracle", "--version", "0.0.7", "--key", &key, "--store", &store, "-o", &dist];
+        let fixed = [
+            "release",
+            "oracle",
+            "--allow-unlocked",
+            "--version",
+            "0.0.7",
+            "--key",
+            &key,
+            "--store",
+            &store,
+            "-o",
+            &dist,
+        ];
         let mut command = engineer.imgforge(&[&fixed, arguments].concat());
         command.current_dir(root()).env("XDG_CACHE_HOME", &cache);
         must(&mut command)

@@ -20,6 +20,7 @@ mod journey;
 mod keys;
 mod killed;
 mod language;
+mod locking;
 mod manual;
 mod node;
 mod publishing;

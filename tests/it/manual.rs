@@ -121,6 +121,9 @@ fn help_reads_well() {
           --check
               Build twice, running every step, and fail where the two images differ
 
+          --locked
+              Fail unless everything that is downloaded is pinned in `imgforge.lock`
+
       -h, --help
               Print help (see a summary with '-h')
 
@@ -302,6 +305,9 @@ fn help_reads_well() {
           --fresh-base
               Make the Debian base again, with today's updates
 
+          --allow-unlocked
+              Publish what `imgforge.lock` does not pin, and nobody can build again
+
       -h, --help
               Print help (see a summary with '-h')
 
@@ -435,6 +441,7 @@ fn help_reads_well() {
       check   Check every recipe, without building
       show    Print a resolved recipe: every value, and the file and line that it comes from
       render  Print the Dockerfile that a tier is built with
+      lock    Pin every file that recipes download, in `imgforge.lock` beside them
       schema  Print the JSON Schema of recipes, for editors
       help    Print this message or the help of the given subcommand(s)
 

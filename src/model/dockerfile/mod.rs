@@ -5,12 +5,14 @@
 //! quoted, so a value can never become an instruction.
 
 pub mod own;
+mod pinned;
 mod settings;
 mod steps;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::lock::want::At;
 use super::name::{StageName, TierName};
 use super::plan::{Plan, rootfs_path};
 use super::recipe::family::{Family, Generation, Part};
@@ -48,9 +50,7 @@ fn write_generation(out: &mut String, generation: &Generation, parent: Option<&G
             write_user(&mut body, user, part.recipe.workdir.as_deref());
         }
         preamble(&mut body, part);
-        for step in &part.recipe.steps {
-            steps::write(&mut body, step, &steps::Where { part, plan, stages: &names });
-        }
+        write_steps(&mut body, part, None, plan, &names);
         // What several members of a union do alike is done once.
         for line in body.lines() {
             let sets = ["ARG ", "WORKDIR "].iter().any(|word| line.starts_with(word));
@@ -87,9 +87,7 @@ fn write_stages<'a>(
         let from = names.get(&stage.from).cloned().unwrap_or_else(|| stage.from.to_string());
         let mut body = String::new();
         preamble(&mut body, part);
-        for step in &stage.steps {
-            steps::write(&mut body, step, &steps::Where { part, plan, stages: &names });
-        }
+        write_steps(&mut body, part, Some(name), plan, &names);
         let known = bodies.entry(format!("{from}\n{body}")).or_insert_with(|| {
             let name = stage_name(&part.tier, name);
             let _ = write!(out, "\nFROM {from} AS {name}\n{body}");
@@ -98,6 +96,23 @@ fn write_stages<'a>(
         names.insert(name, known.clone());
     }
     names
+}
+
+fn write_steps(
+    out: &mut String,
+    part: &Part,
+    stage: Option<&StageName>,
+    plan: &Plan,
+    stages: &BTreeMap<&StageName, String>,
+) {
+    let steps = match stage {
+        Some(stage) => part.recipe.stages.get(stage).map(|stage| &stage.steps),
+        None => Some(&part.recipe.steps),
+    };
+    for (number, step) in steps.into_iter().flatten().enumerate() {
+        let at = At { tier: part.tier.clone(), stage: stage.cloned(), step: Some(number) };
+        steps::write(out, step, &steps::Where { part, plan, stages, pin: plan.lock.pin(&at) });
+    }
 }
 
 fn preamble(out: &mut String, part: &Part) {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{CA_SECRET, quote, words};
+use super::{CA_SECRET, pinned, quote, words};
+use crate::model::lock::Pin;
 use crate::model::name::{DebianName, StageName};
 use crate::model::plan::Plan;
 use crate::model::recipe::family::Part;
@@ -15,6 +16,8 @@ pub(super) struct Where<'a> {
     pub(super) plan: &'a Plan,
     /// Names of the part's stages in the Dockerfile.
     pub(super) stages: &'a BTreeMap<&'a StageName, String>,
+    /// What the step installs, where that is locked.
+    pub(super) pin: Option<&'a Pin>,
 }
 
 impl Where<'_> {
@@ -26,6 +29,9 @@ impl Where<'_> {
 }
 
 pub(super) fn write(out: &mut String, step: &Step, place: &Where<'_>) {
+    if let Some(pin) = place.pin {
+        return pinned::write(out, step, pin);
+    }
     match step {
         Step::Copy(copy) => write_copy(out, copy, place),
         Step::Run(Run { shell, secrets }) => {
@@ -62,7 +68,7 @@ pub(super) fn write(out: &mut String, step: &Step, place: &Where<'_>) {
     }
 }
 
-fn run(out: &mut String, mounts: &str, script: &str) {
+pub(super) fn run(out: &mut String, mounts: &str, script: &str) {
     let _ = writeln!(out, "RUN {mounts}{}", words(&["/bin/sh", "-c", script]));
 }
 
@@ -92,16 +98,21 @@ fn write_pip(out: &mut String, pip: &Pip, place: &Where<'_>) {
 }
 
 fn write_cargo(out: &mut String, cargo: &Cargo) {
-    let to = quote(cargo.to.trim_end_matches('/'));
-    let binaries = cargo.binaries.iter().map(|name| quote(&format!("/tmp/imgforge-cargo/release/{name}")));
+    const TARGET: &str = "/tmp/imgforge-cargo";
     let script = format!(
-        "{}; cd {} && CARGO_TARGET_DIR=/tmp/imgforge-cargo cargo build --release --locked && mkdir -p {to} && \
-         cp -- {} {to}/ && rm -rf /tmp/imgforge-cargo",
+        "{}; cd {} && CARGO_TARGET_DIR={TARGET} cargo build --release --locked && {} && rm -rf {TARGET}",
         ca("CARGO_HTTP_CAINFO"),
         quote(&cargo.directory),
-        binaries.collect::<Vec<_>>().join(" ")
+        copy_binaries(cargo, TARGET)
     );
     run(out, &mounts("/root/.cargo/registry"), &script);
+}
+
+/// Takes the programs out of cargo's target directory.
+pub(super) fn copy_binaries(cargo: &Cargo, target: &str) -> String {
+    let to = quote(cargo.to.trim_end_matches('/'));
+    let binaries = cargo.binaries.iter().map(|name| quote(&format!("{target}/release/{name}")));
+    format!("mkdir -p {to} && cp -- {} {to}/", binaries.collect::<Vec<_>>().join(" "))
 }
 
 fn write_go(out: &mut String, go: &Go) {

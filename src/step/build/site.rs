@@ -23,6 +23,7 @@ use super::{BuildError, Built, Inputs, Steps};
 use crate::model::context::{Entry, File, Tree};
 use crate::model::digest::Digest;
 use crate::model::image::Blob;
+use crate::model::lock::pins::Locking;
 use crate::model::plan::Plan;
 use crate::step::content::ContentStore;
 use crate::step::engine::Engine;
@@ -180,6 +181,10 @@ impl<'a> Site<'a> {
             ("platform".to_owned(), plan.platform.to_string()),
         ]);
         options.extend(plan.args.iter().map(|(name, value)| (format!("build-arg:{name}"), value.clone())));
+        if let Locking::Pinned(_) = plan.lock {
+            // All that steps install is in the context. What reaches for the network all the same fails.
+            options.insert("force-network-mode".to_owned(), "none".to_owned());
+        }
         if self.inputs.steps == Steps::Again {
             options.insert("no-cache".to_owned(), String::new());
         }

@@ -1,0 +1,168 @@
+//! Packages of registries. Their lock files say which, and how their bytes must be; what is left is
+//! where they are and, for npm, their SHA-256.
+
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use super::{ResolveError, Resolver};
+use crate::model::digest::Digest;
+use crate::model::image::Blob;
+use crate::model::lock::{Item, Pin, cargo, npm, pip};
+use crate::model::name::Platform;
+use crate::model::recipe::parse::Finding;
+use crate::step::progress::Event;
+use crate::step::web::{Expected, WebError};
+
+/// A lock file that cannot be pinned, or anything else.
+pub(super) enum Failure {
+    Lock(String),
+    Other(ResolveError),
+}
+
+impl Failure {
+    pub(super) fn at(self, place: impl FnOnce(String) -> Finding) -> ResolveError {
+        match self {
+            Self::Lock(reason) => place(reason).into(),
+            Self::Other(error) => error,
+        }
+    }
+}
+
+impl<E: Into<ResolveError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// Downloads at the same time.
+const TOGETHER: usize = 8;
+
+/// A page that lists every file of a package; those of old packages are long.
+const LONGEST_PAGE: u64 = 64 << 20;
+
+/// A file that a lock file names.
+struct Sought {
+    name: String,
+    version: String,
+    url: String,
+    digest: Option<Digest>,
+    integrity: Option<String>,
+}
+
+impl Resolver<'_> {
+    pub(super) async fn npm(&self, lock: &[u8], platform: &Platform) -> Result<Vec<Item>, Failure> {
+        let needed = npm::needed(lock, platform).map_err(Failure::Lock)?;
+        let sought = needed.into_iter().map(|npm::Needed { name, version, url, integrity }| {
+            let digest = self.known.get(&integrity).map(|item| item.digest);
+            Sought { name, version, url, digest, integrity: Some(integrity) }
+        });
+        Ok(self.fetch(sought.collect()).await?)
+    }
+
+    pub(super) async fn cargo(&self, lock: &[u8]) -> Result<Vec<Item>, Failure> {
+        let needed = cargo::needed(lock).map_err(Failure::Lock)?;
+        let sought = needed.into_iter().map(|one| Sought {
+            url: one.url(),
+            name: one.name,
+            version: one.version,
+            digest: Some(one.digest),
+            integrity: None,
+        });
+        Ok(self.fetch(sought.collect()).await?)
+    }
+
+    pub(super) async fn pip(
+        &self,
+        lock: &[u8],
+        platform: &Platform,
+        before: &[&Pin],
+    ) -> Result<Vec<Item>, Failure> {
+        let requirements = pip::requirements(lock).map_err(Failure::Lock)?;
+        let installed: Vec<(&str, &str)> = before
+            .iter()
+            .flat_map(|pin| pin.files.iter().map(|item| (item.name.as_str(), item.version.as_str())))
+            .collect();
+        let python = pip::python(&installed);
+        let pages = requirements.packages.iter().map(|package| {
+            let url = format!("{}/{}/", requirements.index, package.name);
+            async move { Ok::<_, Failure>((package, self.web.page(&url, "text/html", LONGEST_PAGE).await)) }
+        });
+        let mut pages = stream::iter(pages).buffered(TOGETHER);
+        let mut sought = Vec::new();
+        while let Some((package, page)) = pages.try_next().await? {
+            let name = || package.name.clone();
+            let (at, page) = page.map_err(|source| ResolveError::Web { name: name(), source })?;
+            let before = sought.len();
+            for (href, digest) in pip::links(&page) {
+                let Ok(url) = at.join(&href) else { continue };
+                let file = url.path().rsplit('/').next().unwrap_or_default();
+                if package.digests.contains(&digest) && pip::fits(file, platform, python) {
+                    let (version, url) = (package.version.clone(), url.to_string());
+                    sought.push(Sought { name: name(), version, url, digest: Some(digest), integrity: None });
+                }
+            }
+            if sought.len() == before && !package.conditional {
+                let python =
+                    python.map_or_else(|| "any Python".to_owned(), |minor| format!("Python 3.{minor}"));
+                return Err(Failure::Lock(format!(
+                    "the index has no wheel of `{} {}` for {python} on {platform} with one of the hashes",
+                    package.name, package.version
+                )));
+            }
+        }
+        Ok(self.fetch(sought).await?)
+    }
+
+    /// Takes files into the store; downloads those that are not there.
+    async fn fetch(&self, sought: Vec<Sought>) -> Result<Vec<Item>, ResolveError> {
+        let total = sought.len() as u64;
+        let files = sought.into_iter().map(|one| async move {
+            let blob = match one.digest {
+                Some(digest) => match self.store.checked(&digest)? {
+                    Some(size) => Blob { digest, size },
+                    None => self.download(&one, Expected::Digest(&digest)).await?,
+                },
+                None => {
+                    self.download(&one, Expected::Integrity(one.integrity.as_deref().unwrap_or_default()))
+                        .await?
+                }
+            };
+            let Sought { name, version, url, integrity, .. } = one;
+            Ok::<_, ResolveError>(Item {
+                name,
+                version,
+                size: blob.size,
+                digest: blob.digest,
+                integrity,
+                url,
+            })
+        });
+        let mut files = stream::iter(files).buffer_unordered(TOGETHER);
+        let mut items = Vec::new();
+        while let Some(item) = files.try_next().await? {
+            items.push(item);
+            (self.hear)(Event::Bytes { done: items.len() as u64, total });
+        }
+        items.sort();
+        Ok(items)
+    }
+
+    async fn download(&self, one: &Sought, expected: Expected<'_>) -> Result<Blob, ResolveError> {
+        let outcome = self.web.download(&one.url, expected, self.store).await;
+        outcome.map_err(|source: WebError| ResolveError::Web {
+            name: format!("{} {}", one.name, one.version),
+            source,
+        })
+    }
+
+    /// Takes pinned files into the store.
+    pub(super) async fn take(&self, items: impl Iterator<Item = &Item>) -> Result<(), ResolveError> {
+        let sought = items.map(|item| Sought {
+            name: item.name.clone(),
+            version: item.version.clone(),
+            url: item.url.clone(),
+            digest: Some(item.digest),
+            integrity: None,
+        });
+        self.fetch(sought.collect()).await.map(drop)
+    }
+}

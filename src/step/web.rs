@@ -1,0 +1,186 @@
+//! The client of web servers: HTTPS with the CAs that the system trusts, bounded answers.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::header::ACCEPT;
+use reqwest::{Certificate, Client, Response, StatusCode, Url};
+use sha2::{Digest as _, Sha512};
+
+use super::content::{ContentError, ContentStore};
+use crate::model::digest::Digest;
+use crate::model::image::Blob;
+use crate::model::lock::npm;
+
+/// A client with its connections.
+#[derive(Debug, Clone)]
+pub struct Web {
+    client: Client,
+}
+
+/// Why something did not come.
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {
+    /// The CA bundle.
+    #[error("cannot read the CA bundle `{}`", .0.display())]
+    Bundle(PathBuf, #[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The client cannot work.
+    #[error("cannot make a client for web servers")]
+    Client(#[source] reqwest::Error),
+    /// Nobody answered, or not to the end.
+    #[error("`{url}` does not answer")]
+    Silent {
+        /// What was asked.
+        url: String,
+        /// Why not.
+        source: reqwest::Error,
+    },
+    /// The server has no such thing, or does not give it.
+    #[error("`{url}` answers {status}")]
+    Refused {
+        /// What was asked.
+        url: String,
+        /// The answer.
+        status: StatusCode,
+    },
+    /// Longer than it may be.
+    #[error("`{url}` sends more than {limit} bytes")]
+    TooLong {
+        /// What was asked.
+        url: String,
+        /// How long it may be.
+        limit: u64,
+    },
+    /// Other bytes than were asked for.
+    #[error("`{url}` sends {found}, and {expected} was asked for")]
+    Differs {
+        /// What was asked.
+        url: String,
+        /// Which bytes were expected.
+        expected: String,
+        /// Which came.
+        found: String,
+    },
+    /// No place to put it.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+}
+
+/// Which bytes are accepted.
+#[derive(Debug, Clone, Copy)]
+pub enum Expected<'a> {
+    /// Those with this SHA-256.
+    Digest(&'a Digest),
+    /// Those with this SHA-512, as npm writes it: `sha512-<base64>`.
+    Integrity(&'a str),
+}
+
+/// Larger than any package of any registry that is named here.
+const LONGEST: u64 = 4 << 30;
+
+/// A server that is silent for so long will not answer.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Attempts, and how long to wait after each that failed.
+const PAUSES: [u64; 2] = [1, 4];
+
+impl Web {
+    /// A client that believes the system's CAs and, where given, those of a bundle. Proxies of the
+    /// environment are used.
+    pub fn new(bundle: Option<&Path>) -> Result<Self, WebError> {
+        let mut builder = Client::builder()
+            .user_agent(concat!("imgforge/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(PATIENCE)
+            .read_timeout(PATIENCE);
+        if let Some(path) = bundle {
+            let wrong =
+                |error: Box<dyn std::error::Error + Send + Sync>| WebError::Bundle(path.to_owned(), error);
+            let pem = std::fs::read(path).map_err(|error: io::Error| wrong(error.into()))?;
+            let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.into()))?;
+            builder = builder.tls_certs_merge(certificates);
+        }
+        Ok(Self { client: builder.build().map_err(WebError::Client)? })
+    }
+
+    /// A page of text, and the address that it finally came from.
+    pub async fn page(&self, url: &str, accept: &str, limit: u64) -> Result<(Url, String), WebError> {
+        let mut answer = self.ask(url, Some(accept)).await?;
+        let at = answer.url().clone();
+        let mut bytes = Vec::new();
+        while let Some(piece) = answer.chunk().await.map_err(silent(url))? {
+            bytes.extend_from_slice(&piece);
+            if bytes.len() as u64 > limit {
+                return Err(WebError::TooLong { url: url.to_owned(), limit });
+            }
+        }
+        Ok((at, String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// Downloads a file into the content store. Other bytes than the expected never get there.
+    pub async fn download(
+        &self,
+        url: &str,
+        expected: Expected<'_>,
+        store: &ContentStore,
+    ) -> Result<Blob, WebError> {
+        let mut pauses = PAUSES.into_iter();
+        loop {
+            match (self.attempt(url, expected, store).await, pauses.next()) {
+                (Err(WebError::Silent { .. }), Some(pause)) => {
+                    tokio::time::sleep(Duration::from_secs(pause)).await;
+                }
+                (Err(WebError::Refused { status, .. }), Some(pause)) if status.is_server_error() => {
+                    tokio::time::sleep(Duration::from_secs(pause)).await;
+                }
+                (outcome, _) => return outcome,
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        url: &str,
+        expected: Expected<'_>,
+        store: &ContentStore,
+    ) -> Result<Blob, WebError> {
+        let mut answer = self.ask(url, None).await?;
+        let mut incoming = store.incoming()?;
+        let mut sha512 = Sha512::new();
+        while let Some(piece) = answer.chunk().await.map_err(silent(url))? {
+            if let Expected::Integrity(_) = expected {
+                sha512.update(&piece);
+            }
+            incoming.write(&piece)?;
+            if incoming.size() > LONGEST {
+                return Err(WebError::TooLong { url: url.to_owned(), limit: LONGEST });
+            }
+        }
+        let (expected, found) = match expected {
+            Expected::Digest(digest) => (digest.to_string(), incoming.digest().to_string()),
+            Expected::Integrity(integrity) => (integrity.to_owned(), npm::integrity(&sha512.finalize())),
+        };
+        if expected != found {
+            return Err(WebError::Differs { url: url.to_owned(), expected, found });
+        }
+        Ok(incoming.keep(None)?)
+    }
+
+    async fn ask(&self, url: &str, accept: Option<&str>) -> Result<Response, WebError> {
+        let mut request = self.client.get(url);
+        if let Some(accept) = accept {
+            request = request.header(ACCEPT, accept);
+        }
+        let answer = request.send().await.map_err(silent(url))?;
+        match answer.status() {
+            status if status.is_success() => Ok(answer),
+            status => Err(WebError::Refused { url: url.to_owned(), status }),
+        }
+    }
+}
+
+/// The error without the address, which ours says already.
+fn silent(url: &str) -> impl FnOnce(reqwest::Error) -> WebError {
+    let url = url.to_owned();
+    move |error| WebError::Silent { url, source: error.without_url() }
+}
