@@ -66,7 +66,7 @@ fn the_sample_is_listed_checked_and_rendered() {
     COPY ["workspace/services/strategy", "/app/services/strategy/"]
     COPY ["workspace/services/capital-ai", "/app/services/capital-ai/"]
     COPY [".imgforge/imgforge-init", "/usr/local/bin/imgforge-init"]
-    COPY [".imgforge/init.json", "/etc/imgforge/init.json"]
+    COPY [".imgforge/oracle.init.json", "/etc/imgforge/init.json"]
     ENTRYPOINT ["/usr/local/bin/imgforge-init"]
     ENV LOG_LEVEL="info"
     ENV NODE_ENV="production"
