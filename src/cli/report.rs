@@ -2,6 +2,7 @@
 //!
 //! Exit codes are a promise to scripts; `docs/exit-codes.md` says the same and a test compares.
 
+mod files;
 mod locking;
 mod stores;
 mod trust;
@@ -11,7 +12,7 @@ use std::fmt;
 use std::path::Path;
 
 use imgforge::flow::Error;
-use imgforge::model::key::KeyError;
+use imgforge::model::policy::{self, Weight};
 use imgforge::model::recipe::parse::Finding;
 use imgforge::model::seal::SealError;
 use imgforge::step::bootstrap::BootstrapError;
@@ -21,7 +22,6 @@ use imgforge::step::content::ContentError;
 use imgforge::step::download::{ChainError, DownloadError};
 use imgforge::step::engine::EngineError;
 use imgforge::step::gather::GatherError;
-use imgforge::step::keyring::KeyringError;
 use imgforge::step::load::LoadError;
 use imgforge::step::pack::PackError;
 use imgforge::step::pin::PinError;
@@ -39,6 +39,7 @@ use trust::signed;
 pub(crate) enum Code {
     Other = 1,
     Usage = 2,
+    Policy = 3,
     Found = 4,
     NotSigned = 10,
     Untrusted = 11,
@@ -63,6 +64,8 @@ pub(crate) struct Failure {
     causes: Vec<String>,
     /// What is wrong in recipes.
     findings: Vec<Finding>,
+    /// What the policy found in an image.
+    policy: Vec<policy::Finding>,
     /// Lines of a log, shown between the message and the hint.
     log: Vec<String>,
     hint: Option<String>,
@@ -77,6 +80,7 @@ impl Failure {
             message: message.to_string(),
             causes: Vec::new(),
             findings: Vec::new(),
+            policy: Vec::new(),
             log: Vec::new(),
             hint: None,
             checks: None,
@@ -138,7 +142,7 @@ impl Failure {
     pub(crate) fn object(&self) -> serde_json::Value {
         let mut object = serde_json::json!({"error": {
             "code": self.code(), "message": self.message, "causes": self.causes,
-            "findings": self.findings, "log": self.log, "hint": self.hint,
+            "findings": self.findings, "policy": self.policy, "log": self.log, "hint": self.hint,
         }});
         if let Some(checks) = &self.checks {
             object["checks"] = checks.clone();
@@ -171,6 +175,14 @@ impl fmt::Display for Failure {
                 writeln!(f, "    fix: {}", harmless(fix))?;
             }
         }
+        for finding in &self.policy {
+            let weight = if finding.weight == Weight::Warning { "warning: " } else { "" };
+            writeln!(f, "  {weight}{}", harmless(&finding.to_string()))?;
+            for detail in &finding.details {
+                writeln!(f, "      {}", harmless(detail))?;
+            }
+            writeln!(f, "    fix: {}", harmless(&finding.fix))?;
+        }
         for line in &self.log {
             writeln!(f, "  | {}", harmless(line))?;
         }
@@ -194,6 +206,9 @@ impl<E: Into<Error>> From<E> for Failure {
                 failure.message = finding.to_string();
             }
         }
+        if let Error::Gather(GatherError::Absent(finding)) = &error {
+            failure.findings = vec![finding.clone()];
+        }
         failure.hint = hint;
         let mut cause = error.source();
         while let Some(next) = cause {
@@ -213,6 +228,9 @@ impl<E: Into<Error>> From<E> for Failure {
                 failure.causes.insert(0, step.message);
                 failure.causes.extend(step.line.map(rendered));
                 failure.log = step.log;
+            }
+            Error::Policy(refusal) | Error::Build(BuildError::Policy(refusal)) => {
+                failure.policy = refusal.findings;
             }
             Error::Bootstrap(BootstrapError::Failed { log, .. })
             | Error::Resolve(ResolveError::Apt(AptError::Failed { log, .. })) => failure.log = log,
@@ -242,9 +260,10 @@ fn judge(error: &Error) -> (Code, Option<String>) {
             (Code::Usage, "change the file, then run `imgforge recipe check`")
         }
         Error::Read(ReadError::NoFolder(_)) => (Code::Usage, "name the folder with `--recipes DIR`"),
-        Error::Gather(GatherError::NoLock { .. }) => {
-            (Code::Usage, "run `npm install --package-lock-only` there and commit the lock file")
-        }
+        Error::Gather(error) => files::gather(error),
+        Error::Keyring(error) => files::keyring(error),
+        Error::Key(_) | Error::Sign(SignError::Key(_)) => files::KEY,
+        Error::Policy(_) => POLICY,
         Error::Build(error) => build(error),
         Error::Unreproducible { .. } => (Code::Unreproducible, DIFFERS),
         Error::Unlocked { .. }
@@ -254,26 +273,6 @@ fn judge(error: &Error) -> (Code, Option<String>) {
         | Error::Bootstrap(BootstrapError::NoTool | BootstrapError::Failed { .. }) => locking::judge(error),
         Error::Content(ContentError::Missing(_)) => {
             (Code::Usage, "build it first with `imgforge build TIER`, and the same `--version`")
-        }
-        Error::Keyring(KeyringError::Password(_)) => {
-            (Code::Usage, "set `COSIGN_PASSWORD`, or name a file with `--password-file FILE`")
-        }
-        Error::Keyring(KeyringError::Exists(_)) => {
-            (Code::Usage, "choose another name with `--name NAME`, or move the old key away")
-        }
-        Error::Gather(GatherError::Io(..)) | Error::Keyring(KeyringError::Io(..)) => {
-            (Code::Usage, "check the path and its permissions")
-        }
-        Error::Gather(_) => (Code::Usage, "move it, or leave it out with a line in `.dockerignore`"),
-        Error::Keyring(KeyringError::Format { .. }) => {
-            (Code::Usage, "name a private key: `imgforge keys generate` writes `cosign.key`")
-        }
-        Error::Keyring(KeyringError::Refused(_, KeyError::Label(_) | KeyError::NotPem)) => (
-            Code::Usage,
-            "name a public key, `cosign.pub`; `imgforge keys public FILE` prints the one of a private key",
-        ),
-        Error::Keyring(_) | Error::Key(_) | Error::Sign(SignError::Key(_)) => {
-            (Code::Usage, "use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one")
         }
         Error::Unreleased { .. } => {
             (Code::NotSigned, "the store is incomplete, nothing was loaded; tell the project")
@@ -334,8 +333,11 @@ fn judge(error: &Error) -> (Code, Option<String>) {
     (full_disk(error).unwrap_or(code), Some(hint.to_owned()))
 }
 
+const POLICY: (Code, &str) = (Code::Policy, "docs/policy.md explains each rule and its exceptions");
+
 fn build(error: &BuildError) -> (Code, &'static str) {
     match error {
+        BuildError::Policy(_) => POLICY,
         BuildError::Unreachable { .. } | BuildError::Engine(_) => (
             Code::Engine,
             "start Docker, or name a builder with `--builder`, `BUILDKIT_HOST` or `DOCKER_HOST`",

@@ -106,6 +106,7 @@ impl BuildArgs {
             secrets,
             cache_from: self.cache_from.clone(),
             cache_to: self.cache_to.clone(),
+            threads: super::export::threads(),
             load: None,
             demand: Demand::Any,
             ca_bundle: context.config.ca_bundle.clone(),

@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::Error;
-use crate::model::image::Image;
+use crate::model::image::{Image, Mark};
 use crate::model::lock::pins::Locking;
 use crate::model::name::{StageName, TierName};
 use crate::model::plan::{Ask, Plan};
+use crate::model::policy::{self, Charter, Finding, Refusal};
 use crate::step::bootstrap::{self, Pinned, Reuse};
 use crate::step::build::{self, Builder, Built, CacheFrom, CacheTo, Inputs, Steps};
 use crate::step::content::ContentStore;
 use crate::step::engine::{Address, Engine};
 use crate::step::progress::{Event, Hear};
 use crate::step::web::Web;
-use crate::step::{compare, gather, load, normalise, obtain, read};
+use crate::step::{compare, gather, inspect, load, normalise, obtain, pack, read};
 
 /// Where recipes and images are.
 #[derive(Debug, Clone)]
@@ -40,6 +41,8 @@ pub struct Tools {
     pub cache_from: Vec<CacheFrom>,
     /// Where results of steps go.
     pub cache_to: Option<CacheTo>,
+    /// Threads that compress.
+    pub threads: usize,
     /// The engine that images are also loaded into.
     pub load: Option<Address>,
     /// Whether downloads must be pinned.
@@ -71,20 +74,10 @@ pub async fn build(
     hear: Hear<'_>,
 ) -> Result<Vec<Image>, Error> {
     let plans = plans(workshop, tiers, ask)?;
+    let charters: Vec<Charter> = plans.iter().map(Charter::of).collect();
     let store = ContentStore::open(&workshop.content)?;
-    let inputs = inputs(workshop, tools, &plans, &store, Steps::Cached, hear).await?;
-    let built = build::build(&plans, &inputs, &tools.builders, &store, hear).await?;
-    let mut known = normalise::Known::default();
-    let mut images = Vec::new();
-    for (plan, built) in plans.iter().zip(built) {
-        images.push(match built {
-            Built::Known(image) => image,
-            Built::New(raw) => {
-                hear(Event::Doing(&format!("bringing `{}` into normal form", plan.tag)));
-                normalise::image(&raw, &store, plan.epoch, &mut known)?
-            }
-        });
-    }
+    let inputs = inputs(workshop, tools, &plans, &charters, &store, Steps::Cached, hear).await?;
+    let images = round(tools, &plans, &charters, &inputs, &store, hear).await?;
     if let Some(address) = &tools.load {
         let engine = Engine::connect(address).await?;
         for image in &images {
@@ -107,21 +100,13 @@ pub async fn check(
     hear: Hear<'_>,
 ) -> Result<Vec<Image>, Error> {
     let plans = plans(workshop, tiers, ask)?;
+    let charters: Vec<Charter> = plans.iter().map(Charter::of).collect();
     let store = ContentStore::open(&workshop.content)?;
-    let inputs = inputs(workshop, tools, &plans, &store, Steps::Again, hear).await?;
-    let mut known = normalise::Known::default();
+    let inputs = inputs(workshop, tools, &plans, &charters, &store, Steps::Again, hear).await?;
     let mut rounds = Vec::new();
-    for round in ["first", "second"] {
-        hear(Event::Doing(&format!("building everything anew, for the {round} time")));
-        let built = build::build(&plans, &inputs, &tools.builders, &store, hear).await?;
-        let mut images = Vec::new();
-        for (plan, built) in plans.iter().zip(built) {
-            images.push(match built {
-                Built::Known(image) => image,
-                Built::New(raw) => normalise::image(&raw, &store, plan.epoch, &mut known)?,
-            });
-        }
-        rounds.push(images);
+    for number in ["first", "second"] {
+        hear(Event::Doing(&format!("building everything anew, for the {number} time")));
+        rounds.push(round(tools, &plans, &charters, &inputs, &store, hear).await?);
     }
     for ((tier, one), other) in tiers.iter().zip(&rounds[0]).zip(&rounds[1]) {
         if let Some(difference) = compare::images(one, other, &store)? {
@@ -129,6 +114,43 @@ pub async fn check(
         }
     }
     Ok(rounds.swap_remove(1))
+}
+
+/// Builds every plan, brings the images into normal form, judges them, and only then lists them: what the
+/// policy of one tier refuses is not there for the others either.
+async fn round(
+    tools: &Tools,
+    plans: &[Plan],
+    charters: &[Charter],
+    inputs: &Inputs,
+    store: &ContentStore,
+    hear: Hear<'_>,
+) -> Result<Vec<Image>, Error> {
+    let built = Box::pin(build::build(plans, charters, inputs, &tools.builders, store, hear)).await?;
+    let mut known = normalise::Known::default();
+    let mut images = Vec::new();
+    let mut judged = Vec::new();
+    for ((plan, charter), built) in plans.iter().zip(charters).zip(built) {
+        let (raw, inputs, warnings) = match built {
+            Built::Known(image) => {
+                images.push(image);
+                continue;
+            }
+            Built::New { raw, inputs, warnings } => (raw, inputs, warnings),
+        };
+        hear(Event::Doing(&format!("bringing `{}` into normal form", plan.tag)));
+        let image = normalise::image(&raw, store, plan.epoch, &mut known)?;
+        hear(Event::Doing(&format!("looking into `{}`", plan.tag)));
+        let warnings = judge(&image, charter, warnings, store, tools.threads, hear)?;
+        // What was warned about is said again next time.
+        let mark = warnings.is_empty().then(|| Mark { inputs, charter: charter.digest() });
+        judged.push((images.len(), raw.0.config.digest, mark));
+        images.push(image);
+    }
+    for (at, origin, mark) in judged {
+        store.list(&images[at], &origin, mark)?;
+    }
+    Ok(images)
 }
 
 fn plans(workshop: &Workshop, tiers: &[TierName], ask: &Ask) -> Result<Vec<Plan>, Error> {
@@ -141,6 +163,7 @@ async fn inputs(
     workshop: &Workshop,
     tools: &Tools,
     plans: &[Plan],
+    charters: &[Charter],
     store: &ContentStore,
     steps: Steps,
     hear: Hear<'_>,
@@ -148,7 +171,7 @@ async fn inputs(
     let mut made = BTreeMap::new();
     let mut contexts = Vec::new();
     let mut hashed = gather::Hashed::default();
-    for plan in plans {
+    for (plan, charter) in plans.iter().zip(charters) {
         obtain_pinned(plan, tools, store, hear).await?;
         let mut rootfs = BTreeMap::new();
         for (path, debian) in &plan.rootfs {
@@ -163,7 +186,10 @@ async fn inputs(
             }
             rootfs.extend(made.get(&base).map(|tar| (path.clone(), tar.clone())));
         }
-        contexts.push(gather::context(plan, &workshop.recipes, &rootfs, &mut hashed, store)?);
+        let context = gather::context(plan, &workshop.recipes, &rootfs, &mut hashed, store)?;
+        let leaks = gather::leaks(charter, plan, &context)?;
+        tell(&Refusal::unless_fine(&plan.tag, leaks, policy::NOT_SENT)?, hear);
+        contexts.push(context);
     }
     Ok(Inputs {
         contexts,
@@ -192,4 +218,29 @@ async fn obtain_pinned(
         (Locking::Free(reason), Demand::Any) => hear(Event::Warning(&format!("not locked: {reason}"))),
     }
     Ok(())
+}
+
+/// Refuses an image that breaks the policy; tells and returns the warnings.
+fn judge(
+    image: &Image,
+    charter: &Charter,
+    noticed: Vec<Finding>,
+    store: &ContentStore,
+    threads: usize,
+    hear: Hear<'_>,
+) -> Result<Vec<Finding>, Error> {
+    let mut evidence = inspect::image(image, charter, store)?;
+    if charter.settings.size.is_some() {
+        evidence.archive = Some(pack::size(image, store, threads)?);
+    }
+    let findings = [noticed, policy::judge(charter, &evidence)].concat();
+    let warnings = Refusal::unless_fine(&image.tag, findings, policy::NOT_LISTED)?;
+    tell(&warnings, hear);
+    Ok(warnings)
+}
+
+fn tell(warnings: &[Finding], hear: Hear<'_>) {
+    for warning in warnings {
+        hear(Event::Warning(&format!("{warning}; {}", warning.fix)));
+    }
 }

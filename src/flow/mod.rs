@@ -19,7 +19,7 @@ pub mod trust;
 pub mod verify;
 
 use crate::model::name::{Platform, TierName, Version};
-use crate::model::{image, key, recipe, seal};
+use crate::model::{image, key, policy, recipe, seal};
 use crate::step;
 
 /// Anything that can stop a flow. The command line turns it into words, a hint and an exit code.
@@ -46,6 +46,10 @@ pub enum Error {
     Resolve(#[from] step::resolve::ResolveError),
     #[error(transparent)]
     Content(#[from] step::content::ContentError),
+    #[error(transparent)]
+    Inspect(#[from] step::inspect::InspectError),
+    #[error(transparent)]
+    Policy(#[from] policy::Refusal),
     #[error(transparent)]
     Normalise(#[from] step::normalise::NormaliseError),
     #[error(transparent)]

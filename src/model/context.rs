@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::digest::Digest;
+use super::digest::{Digest, Hasher};
 
 /// Where the bytes of a file are.
 #[derive(Debug, Clone)]
@@ -102,6 +102,27 @@ impl Tree {
             self.0.extend(other.0.iter().map(|(path, entry)| (path.clone(), entry.clone())));
         }
         all
+    }
+
+    /// A digest of all that BuildKit is told of the tree.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let mut hasher = Hasher::default();
+        for (path, entry) in self.iter() {
+            let (kind, text) = match entry {
+                Entry::Directory => ("directory", String::new()),
+                Entry::Link(target) => ("link", target.clone()),
+                Entry::File(file) => {
+                    (if file.executable { "program" } else { "file" }, file.digest.to_string())
+                }
+            };
+            for part in [path.as_str(), kind, &text] {
+                hasher.update(part.as_bytes());
+                // No path and no link has a zero byte.
+                hasher.update(&[0]);
+            }
+        }
+        hasher.finish()
     }
 
     /// All entries in transfer order.

@@ -47,6 +47,15 @@ pub struct Image {
 #[derive(Debug, Clone)]
 pub struct Raw(pub Image);
 
+/// How an image came to be listed: with it, an image that is built again need not be judged again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Everything that the build read.
+    pub inputs: Digest,
+    /// Everything that it was judged by.
+    pub charter: Digest,
+}
+
 /// Why a configuration does not describe the image.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {

@@ -13,7 +13,7 @@ use super::lock::pins::{Locking, Material, locking};
 use super::name::{ImageTag, Platform, ServiceName, StageName, TierName, VariableName, Version};
 use super::recipe::family::{Family, Part};
 use super::recipe::parse::{Finding, Findings, nearest};
-use super::recipe::tree::Node;
+use super::recipe::tree::{Node, Place};
 use super::recipe::{Base, Debian, Probe, Project, Recipe, Step, check};
 use super::runtime::config::Config;
 use super::time::Timestamp;
@@ -68,10 +68,33 @@ pub struct Plan {
     pub generated: BTreeMap<String, File>,
     /// Empty directories, by their path in the context.
     pub directories: BTreeSet<String>,
+    /// What steps read from each context folder, and where the recipe says so; nothing else is sent. A
+    /// folder that is the context of a Dockerfile of the project's own is not among them: all that its
+    /// `.dockerignore` leaves is sent.
+    #[serde(skip)]
+    pub reads: BTreeMap<String, Vec<Read>>,
     /// Lock files that package steps demand, by their path in the context.
     pub locks: BTreeSet<String>,
     /// Whether what steps download is pinned.
     pub lock: Locking,
+}
+
+/// Something that a step reads from a context folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    /// A path or a pattern, relative to the folder.
+    pub path: String,
+    /// Where the recipe says so.
+    pub place: Place,
+}
+
+impl Read {
+    /// The path without what does not matter; empty: the folder itself.
+    #[must_use]
+    pub fn plain(&self) -> String {
+        let parts = self.path.split('/').filter(|part| !part.is_empty() && *part != ".");
+        parts.collect::<Vec<_>>().join("/")
+    }
 }
 
 impl Plan {
@@ -103,6 +126,7 @@ impl Plan {
             contexts: BTreeMap::new(),
             generated: BTreeMap::new(),
             directories: BTreeSet::new(),
+            reads: BTreeMap::new(),
             locks: BTreeSet::new(),
             settings,
             tier,
@@ -188,13 +212,28 @@ impl Plan {
     /// Collects what one file reads.
     fn add(&mut self, part: &Part) {
         let folder = part.recipe.context.clone().unwrap_or_default();
-        let stages = part.recipe.stages.values().flat_map(|stage| &stage.steps);
-        for step in stages.chain(&part.recipe.steps) {
-            if let Some(lock) = step.lock() {
-                self.locks.insert(self.in_context(&folder, lock));
-            }
-            if let Step::Run(run) = step {
-                self.secrets.extend(run.secrets.iter().cloned());
+        let whole = self.contexts.get(&folder).is_some_and(String::is_empty);
+        let own = (vec!["steps".to_owned()], &part.recipe.steps);
+        let stages = part.recipe.stages.iter().map(|(name, stage)| {
+            (vec!["stages".to_owned(), name.to_string(), "steps".to_owned()], &stage.steps)
+        });
+        for (key, steps) in stages.chain([own]) {
+            for (index, step) in steps.iter().enumerate() {
+                let place =
+                    part.own.place_of(key.iter().map(String::as_str).chain([index.to_string().as_str()]));
+                let mut reads: Vec<String> = step.lock().map(str::to_owned).into_iter().collect();
+                match step {
+                    Step::Copy(copy) if copy.from.is_none() => reads.extend(copy.paths.iter().cloned()),
+                    Step::Run(run) => self.secrets.extend(run.secrets.iter().cloned()),
+                    _ => {}
+                }
+                if let Some(lock) = step.lock() {
+                    self.locks.insert(self.in_context(&folder, lock));
+                }
+                if !whole {
+                    let reads = reads.into_iter().map(|path| Read { path, place: place.clone() });
+                    self.reads.entry(folder.clone()).or_default().extend(reads);
+                }
             }
         }
     }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::atomic::{self, Draft};
 use super::stream::Hashing;
 use crate::model::digest::{Digest, Hasher};
-use crate::model::image::{Blob, Image, ImageError};
+use crate::model::image::{Blob, Image, ImageError, Mark};
 use crate::model::name::{ImageTag, Platform};
 
 /// A folder with an OCI layout.
@@ -49,6 +49,8 @@ pub enum ContentError {
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const ORIGIN: &str = "dev.imgforge.origin";
+const INPUTS: &str = "dev.imgforge.inputs";
+const CHARTER: &str = "dev.imgforge.charter";
 
 /// Manifests and configurations are small; a larger one is an error, not an allocation.
 const MAX_DOCUMENT: usize = 4 << 20;
@@ -76,6 +78,15 @@ struct Descriptor {
 /// Tools that write an index may leave its type out.
 fn index_type() -> String {
     "application/vnd.oci.image.index.v1+json".to_owned()
+}
+
+impl Descriptor {
+    fn has(&self, mark: &Mark) -> bool {
+        let says = |key: &str, digest: Digest| {
+            self.annotations.get(key).is_some_and(|text| *text == digest.to_string())
+        };
+        says(INPUTS, mark.inputs) && says(CHARTER, mark.charter)
+    }
 }
 
 impl ContentStore {
@@ -179,31 +190,41 @@ impl ContentStore {
     }
 
     /// Lists an image under its tag, and stores its manifest. `origin` is the configuration that the
-    /// builder gave, by which [`ContentStore::made_from`] finds the image again.
-    pub fn list(&self, image: &Image, origin: &Digest) -> Result<(), ContentError> {
+    /// builder gave, by which [`ContentStore::made_from`] finds the image again, if it has a mark.
+    pub fn list(&self, image: &Image, origin: &Digest, mark: Option<Mark>) -> Result<(), ContentError> {
         self.take(&mut image.manifest_bytes().as_slice())?;
         let _lock = self.lock()?;
         let mut index = self.index()?;
         let tag = image.tag.to_string();
         index.manifests.retain(|entry| entry.annotations.get(REF_NAME) != Some(&tag));
+        let mut annotations =
+            BTreeMap::from([(REF_NAME.to_owned(), tag), (ORIGIN.to_owned(), origin.to_string())]);
+        if let Some(Mark { inputs, charter }) = mark {
+            annotations.insert(INPUTS.to_owned(), inputs.to_string());
+            annotations.insert(CHARTER.to_owned(), charter.to_string());
+        }
         index.manifests.push(Descriptor {
             media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
             digest: image.manifest.digest,
             size: image.manifest.size,
-            annotations: BTreeMap::from([
-                (REF_NAME.to_owned(), tag),
-                (ORIGIN.to_owned(), origin.to_string()),
-            ]),
+            annotations,
         });
         let bytes = serde_json::to_vec_pretty(&index).unwrap_or_default();
         atomic::write(&self.folder.join("index.json"), &bytes, 0o644).map_err(|error| self.io(error))
     }
 
-    /// The image of a tag, if it was made from this configuration of a builder and is complete.
+    /// Whether an image of this tag was listed with this mark.
     #[must_use]
-    pub fn made_from(&self, origin: &str, tag: &ImageTag, platform: &Platform) -> Option<Image> {
+    pub fn is_marked(&self, tag: &ImageTag, mark: &Mark) -> bool {
+        self.find(tag).is_ok_and(|entry| entry.has(mark))
+    }
+
+    /// The image of a tag, if it was made from this configuration of a builder, has this mark, and is
+    /// complete.
+    #[must_use]
+    pub fn made_from(&self, origin: &str, tag: &ImageTag, platform: &Platform, mark: &Mark) -> Option<Image> {
         let entry = self.find(tag).ok()?;
-        let same = entry.annotations.get(ORIGIN).is_some_and(|found| found == origin);
+        let same = entry.annotations.get(ORIGIN).is_some_and(|found| found == origin) && entry.has(mark);
         if same { self.image(tag, platform).ok().map(|(image, _)| image) } else { None }
     }
 
@@ -234,6 +255,27 @@ impl ContentStore {
         let image = Image::new(tag.clone(), platform.clone(), &config, layers)
             .map_err(|error| ContentError::Image(tag.clone(), error))?;
         Ok((image, config))
+    }
+
+    /// What a blob comes to in an archive, if it was ever packed.
+    #[must_use]
+    pub fn archived_size(&self, digest: &Digest) -> Option<u64> {
+        let text = atomic::read_bounded(&self.archived(digest), 32).ok()?;
+        String::from_utf8(text).ok()?.trim().parse().ok()
+    }
+
+    /// Remembers it.
+    pub fn remember_archived_size(&self, digest: &Digest, size: u64) -> Result<(), ContentError> {
+        let path = self.archived(digest);
+        let write = || {
+            fs::create_dir_all(path.parent().unwrap_or(&self.folder))?;
+            atomic::write(&path, format!("{size}\n").as_bytes(), 0o644)
+        };
+        write().map_err(|error| self.io(error))
+    }
+
+    fn archived(&self, digest: &Digest) -> PathBuf {
+        self.folder.join("archived").join(digest.hex())
     }
 
     /// A file without a name on the store's disk, for what is on its way in.
@@ -349,14 +391,14 @@ mod tests {
         for bytes in [&config[..], b"one", b"two"] {
             store.take(&mut &bytes[..]).unwrap();
         }
-        store.list(&image, &image.config.digest).unwrap();
+        store.list(&image, &image.config.digest, None).unwrap();
         (folder, store, image, config)
     }
 
     #[test]
     fn an_image_comes_back_as_it_was_listed() {
         let (folder, store, image, config) = listed();
-        store.list(&image, &image.config.digest).unwrap();
+        store.list(&image, &image.config.digest, None).unwrap();
         assert_eq!(store.image(&image.tag, &image.platform).unwrap(), (image, config));
         let index = ImageIndex::from_file(folder.path().join("index.json")).unwrap();
         assert_eq!(index.manifests().len(), 1);

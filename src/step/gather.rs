@@ -1,6 +1,6 @@
 //! Collects the files that a plan reads into the tree that BuildKit will see.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,10 +9,14 @@ use std::path::{Path, PathBuf};
 use super::content::ContentStore;
 use super::stream;
 use crate::model::context::{Entry, File, Source, Tree};
+use crate::model::hygiene::{self, Wanted};
 use crate::model::ignore::{BadRule, Ignore};
 use crate::model::image::Blob;
 use crate::model::lock::pins::Locking;
-use crate::model::plan::Plan;
+use crate::model::plan::{OWN_FOLDER, Plan, Read};
+use crate::model::policy::secrets::{self, OVERLAP, Secret};
+use crate::model::policy::{self, Charter, Rule};
+use crate::model::recipe::parse::{Finding, nearest};
 
 /// Why the context cannot be collected.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +35,12 @@ pub enum GatherError {
         /// Path in the build's context.
         lock: String,
     },
+    /// A step that names nothing.
+    #[error(transparent)]
+    Absent(#[from] Finding),
+    /// A pattern that is none.
+    #[error("a path in the recipe is no pattern")]
+    Pattern(#[source] BadRule),
     /// A name that is no text.
     #[error("the name of `{}` is not UTF-8", .0.display())]
     Name(PathBuf),
@@ -53,11 +63,23 @@ pub fn context(
     store: &ContentStore,
 ) -> Result<Tree, GatherError> {
     let mut tree = Tree::default();
+    let mut absent = Vec::new();
     for (folder, at) in &plan.contexts {
-        walk(&mut tree, at, &recipes.join(folder), files)?;
+        let root = recipes.join(folder);
+        let reads = plan.reads.get(folder).map_or(&[][..], Vec::as_slice);
+        let wanted = Wanted::new(reads).map_err(GatherError::Pattern)?;
+        let whole = at.is_empty();
+        let ignore = ignore(&root)?;
+        let named = walk(&mut tree, at, &root, &ignore, (!whole).then_some(&wanted), files)?;
+        absent.extend(
+            reads.iter().filter(|read| !named.contains(&read.plain())).map(|read| (root.clone(), read)),
+        );
     }
     if let Some(path) = plan.locks.iter().find(|path| !matches!(tree.get(path), Some(Entry::File(_)))) {
         return Err(GatherError::NoLock { tier: plan.tier.to_string(), lock: path.clone() });
+    }
+    if let Some((root, read)) = absent.first() {
+        return Err(nothing(root, read).into());
     }
     for path in &plan.directories {
         tree.insert(path, Entry::Directory);
@@ -80,9 +102,17 @@ pub fn context(
     Ok(tree)
 }
 
-fn walk(tree: &mut Tree, at: &str, root: &Path, files: &mut Hashed) -> Result<(), GatherError> {
-    let ignore = ignore(root)?;
+/// Collects a folder; what was named and found.
+fn walk(
+    tree: &mut Tree,
+    at: &str,
+    root: &Path,
+    ignore: &Ignore,
+    wanted: Option<&Wanted<'_>>,
+    files: &mut Hashed,
+) -> Result<BTreeSet<String>, GatherError> {
     let mut folders = vec![PathBuf::new()];
+    let mut found = BTreeSet::new();
     while let Some(folder) = folders.pop() {
         let here = root.join(&folder);
         let io = |error| GatherError::Io(here.clone(), error);
@@ -92,15 +122,19 @@ fn walk(tree: &mut Tree, at: &str, root: &Path, files: &mut Hashed) -> Result<()
             let Some(name) = relative.to_str() else {
                 return Err(GatherError::Name(entry.path()));
             };
+            let named = wanted.map(|wanted| wanted.names(name));
             let excluded = ignore.excludes(name);
+            let unnamed = named.as_ref().is_some_and(Vec::is_empty);
             let kind = entry.file_type().map_err(io)?;
-            if kind.is_dir() && !(excluded && ignore.prunes()) {
+            let leads_on = !unnamed || wanted.is_some_and(|wanted| wanted.leads_on(name));
+            if kind.is_dir() && leads_on && !(excluded && ignore.prunes()) {
                 folders.push(relative.clone());
             }
-            if excluded {
+            if excluded || unnamed {
                 continue;
             }
-            let found = if kind.is_dir() {
+            found.extend(named.unwrap_or_default().into_iter().map(Read::plain));
+            let entry = if kind.is_dir() {
                 Entry::Directory
             } else if kind.is_symlink() {
                 let target = fs::read_link(entry.path()).map_err(io)?;
@@ -110,10 +144,67 @@ fn walk(tree: &mut Tree, at: &str, root: &Path, files: &mut Hashed) -> Result<()
             } else {
                 return Err(GatherError::Kind(entry.path()));
             };
-            tree.insert(&format!("{at}/{name}"), found);
+            tree.insert(&format!("{at}/{name}"), entry);
         }
     }
-    Ok(())
+    Ok(found)
+}
+
+/// Explains why a step's path names nothing.
+fn nothing(root: &Path, read: &Read) -> Finding {
+    let plain = read.plain();
+    let (folder, name) = plain.rsplit_once('/').unwrap_or(("", &plain));
+    if plain.is_empty() || root.join(&plain).symlink_metadata().is_ok() {
+        return Finding::at(&read.place, format!("`{}` is left out by `.dockerignore`, or empty", read.path))
+            .fix("take it back there with a line that begins with `!`, or do not copy it");
+    }
+    let names = fs::read_dir(root.join(folder)).into_iter().flatten().flatten();
+    let names: Vec<String> = names.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let known: Vec<&str> = names.iter().map(String::as_str).collect();
+    let finding = Finding::at(&read.place, format!("`{}` names nothing in `{}`", read.path, root.display()));
+    match nearest(name, &known) {
+        Some(near) if folder.is_empty() => finding.fix(format!("there is `{near}`")),
+        Some(near) => finding.fix(format!("there is `{folder}/{near}`")),
+        None => finding.fix("correct the path, or create the file"),
+    }
+}
+
+/// Secrets among the files that would be sent, less what the recipe allows.
+pub fn leaks(charter: &Charter, plan: &Plan, tree: &Tree) -> Result<Vec<policy::Finding>, GatherError> {
+    let mut findings = Vec::new();
+    for (path, entry) in tree.iter().filter(|(path, _)| !path.starts_with(OWN_FOLDER)) {
+        let Entry::File(File { source: Source::Disk(disk), .. }) = entry else { continue };
+        let secret = match hygiene::suspicious(&path) {
+            Some(secret) => Some(secret),
+            None => scan(&path, disk).map_err(|error| GatherError::Io(disk.clone(), error))?,
+        };
+        if let Some(secret) = secret {
+            findings.push(charter.leak(plan, &path, &secret));
+        }
+    }
+    Ok(charter.allow(findings, &[Rule::Context]))
+}
+
+/// Searches a file piece by piece; pieces overlap, so that nothing hides between two.
+fn scan(path: &str, disk: &Path) -> io::Result<Option<Secret>> {
+    const PIECE: usize = 1 << 20;
+    let mut input = fs::File::open(disk)?;
+    let mut piece = Vec::with_capacity(PIECE);
+    let mut lines = 0;
+    loop {
+        let first = piece.is_empty();
+        let wanted = u64::try_from(PIECE - piece.len()).unwrap_or(0);
+        if io::Read::read_to_end(&mut io::Read::take(&mut input, wanted), &mut piece)? == 0 {
+            return Ok(None);
+        }
+        let by_name = if first { secrets::by_name(path, &piece) } else { None };
+        if let Some(secret) = by_name.or_else(|| secrets::scan(&piece).into_iter().next()) {
+            return Ok(Some(Secret { line: secret.line.map(|line| line + lines), ..secret }));
+        }
+        let gone = piece.len().saturating_sub(OVERLAP);
+        lines += piece[..gone].split(|byte| *byte == b'\n').count() - 1;
+        piece.drain(..gone);
+    }
 }
 
 fn ignore(root: &Path) -> Result<Ignore, GatherError> {
@@ -155,7 +246,8 @@ mod tests {
             fs::write(path, "drop\n!drop/keep\n").unwrap();
         }
         let mut tree = Tree::default();
-        walk(&mut tree, "t", root.path(), &mut Hashed::default()).unwrap();
+        walk(&mut tree, "t", root.path(), &ignore(root.path()).unwrap(), None, &mut Hashed::default())
+            .unwrap();
         let paths: Vec<String> = tree.iter().map(|(path, _)| path).collect();
         let expected =
             ["t", "t/.dockerignore", "t/drop", "t/drop/keep", "t/drop/keep/c", "t/keep", "t/keep/a"];

@@ -2,7 +2,7 @@
 //!
 //! Steps do not know each other, do not print, and read neither the environment nor the clock.
 //! What several of them need is a noun: [`content`], [`store`], [`engine`], [`progress`], [`atomic`],
-//! [`http`], [`stream`], [`web`], [`debs`].
+//! [`http`], [`layers`], [`stream`], [`web`], [`debs`].
 
 pub mod atomic;
 pub mod bootstrap;
@@ -15,8 +15,10 @@ pub mod download;
 pub mod engine;
 pub mod gather;
 pub mod http;
+pub mod inspect;
 pub mod inventory;
 pub mod keyring;
+pub mod layers;
 pub mod load;
 pub mod normalise;
 pub mod obtain;

@@ -7,6 +7,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 use serde_json::{Map, Value};
 
 use super::content::{ContentError, ContentStore};
+use super::layers;
 use crate::model::archive::{END, padding};
 use crate::model::digest::Digest;
 use crate::model::image::{Blob, Image, ImageError, Raw};
@@ -37,20 +38,8 @@ pub enum NormaliseError {
 #[derive(Default)]
 pub struct Known(BTreeMap<(Vec<Digest>, u64), Blob>);
 
-/// The same image in normal form, in the store, under its tag. `epoch` is the latest time in it.
+/// The same image in normal form, in the store and not yet listed. `epoch` is the latest time in it.
 pub fn image(
-    raw: &Raw,
-    store: &ContentStore,
-    epoch: Timestamp,
-    known: &mut Known,
-) -> Result<Image, NormaliseError> {
-    let image = form(raw, store, epoch, known)?;
-    store.list(&image, &raw.0.config.digest)?;
-    Ok(image)
-}
-
-/// The same image in normal form, in the store, under no tag.
-pub fn form(
     Raw(built): &Raw,
     store: &ContentStore,
     epoch: Timestamp,
@@ -64,7 +53,7 @@ pub fn form(
         chain.push(layer.digest);
         let key = (chain.clone(), seconds);
         if let Some(normal) = known.0.get(&key) {
-            below.climb(&items(normal, &store.open_blob(&normal.digest)?)?);
+            below.climb(&items(normal, store)?);
             layers.push(*normal);
             continue;
         }
@@ -85,61 +74,13 @@ fn normal_layer(
     epoch: u64,
 ) -> Result<Blob, NormaliseError> {
     let file = store.open_blob(&blob.digest)?;
-    let normal = below.normalise(items(blob, &file)?, epoch);
+    let normal = below.normalise(items(blob, store)?, epoch);
     Ok(store.create(&mut |out| write(&file, &normal, out))?)
 }
 
-/// What a layer holds; contents stay where they are.
-fn items(blob: &Blob, file: &File) -> Result<BTreeMap<LayerPath, Item>, NormaliseError> {
-    let unreadable = |error| NormaliseError::Read(blob.digest, error);
-    let mut items = BTreeMap::new();
-    let mut tar = tar::Archive::new(file.try_clone().map_err(unreadable)?);
-    for entry in tar.entries_with_seek().map_err(unreadable)? {
-        let mut entry = entry.map_err(unreadable)?;
-        let Some(path) = layer::path(&entry.path_bytes())? else { continue };
-        let item = item(&mut entry, &path).map_err(unreadable)??;
-        items.insert(path, item);
-    }
-    Ok(items)
-}
-
-/// Reads one entry's header; its content stays where it is.
-fn item(entry: &mut tar::Entry<'_, File>, path: &LayerPath) -> io::Result<Result<Item, BadItem>> {
-    let bad = |reason| Ok(Err(BadItem { path: layer::show(path), reason }));
-    let at = entry.raw_file_position();
-    let size = entry.size();
-    let link = entry.link_name_bytes().unwrap_or_default().into_owned();
-    let header = entry.header();
-    let device = || -> io::Result<(u32, u32)> {
-        Ok((header.device_major()?.unwrap_or_default(), header.device_minor()?.unwrap_or_default()))
-    };
-    let kind = match header.entry_type() {
-        tar::EntryType::Regular | tar::EntryType::Continuous => Kind::File { at, size },
-        tar::EntryType::Link => match layer::path(&link) {
-            Ok(Some(target)) => Kind::HardLink(target),
-            _ => return bad("is a hard link to nothing"),
-        },
-        tar::EntryType::Symlink => Kind::Link(link),
-        tar::EntryType::Directory => Kind::Directory,
-        tar::EntryType::Char => device().map(|(major, minor)| Kind::Character(major, minor))?,
-        tar::EntryType::Block => device().map(|(major, minor)| Kind::Block(major, minor))?,
-        tar::EntryType::Fifo => Kind::Pipe,
-        _ => return bad("is of a kind that images cannot hold"),
-    };
-    // Older engines also write the bits of the file's type.
-    let mode = header.mode()? & 0o7777;
-    let (uid, gid, modified) = (header.uid()?, header.gid()?, header.mtime()?);
-    let mut attributes = BTreeMap::new();
-    if let Some(records) = entry.pax_extensions()? {
-        for record in records {
-            let record = record?;
-            let key = record.key().map_err(io::Error::other)?;
-            if let Some(name) = key.strip_prefix("SCHILY.xattr.") {
-                attributes.insert(name.to_owned(), record.value_bytes().to_vec());
-            }
-        }
-    }
-    Ok(Ok(Item { kind, mode, uid, gid, modified, attributes }))
+fn items(blob: &Blob, store: &ContentStore) -> Result<BTreeMap<LayerPath, Item>, NormaliseError> {
+    let file = store.open_blob(&blob.digest)?;
+    Ok(layers::items(&file).map_err(|error| NormaliseError::Read(blob.digest, error))??)
 }
 
 fn write(from: &File, items: &[(LayerPath, Item)], out: &mut dyn Write) -> io::Result<()> {

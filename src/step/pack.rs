@@ -6,7 +6,6 @@
 //! [`IN_FLIGHT`] pieces per thread, whatever the size of the image.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -60,7 +59,20 @@ pub fn pack(
 ) -> Result<Blob, PackError> {
     let io = |error| PackError::Io(target.to_owned(), error);
     let mut draft = Draft::beside(target).map_err(io)?;
-    let packed = std::thread::scope(|scope| {
+    let packed =
+        compressing(threads, draft.file(), |members| write_tar(image, store, members, hear, &io), io)?;
+    draft.keep(target, 0o644).map_err(io)?;
+    Ok(packed)
+}
+
+/// Compresses what is written, on so many threads.
+fn compressing(
+    threads: usize,
+    out: &mut dyn Write,
+    write: impl FnOnce(&mut Members<'_>) -> Result<(), PackError>,
+    io: impl Fn(io::Error) -> PackError,
+) -> Result<Blob, PackError> {
+    std::thread::scope(|scope| {
         let (work, queue) = sync_channel(threads * IN_FLIGHT);
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..threads {
@@ -72,14 +84,54 @@ pub fn pack(
             work,
             waiting: VecDeque::new(),
             limit: threads * IN_FLIGHT,
-            out: draft.file(),
+            out,
             hasher: Hasher::default(),
         };
-        write_tar(image, store, &mut members, hear, &io)?;
+        write(&mut members)?;
         members.finish().map_err(io)
-    })?;
-    draft.keep(target, 0o644).map_err(io)?;
-    Ok(packed)
+    })
+}
+
+/// Bytes that the archive of an image will have, without writing it: the tail that release documents
+/// make of it comes on top. What a layer comes to is remembered, since most layers stay as they are.
+pub fn size(image: &Image, store: &ContentStore, threads: usize) -> Result<u64, PackError> {
+    let mut total = 0;
+    for entry in archive::entries(image) {
+        let known = match &entry.content {
+            Content::Blob(blob) => store.archived_size(&blob.digest),
+            Content::Bytes(_) => None,
+        };
+        let size = match known {
+            Some(size) => size,
+            None => entry_size(&entry, store, threads)?,
+        };
+        if let (None, Content::Blob(blob)) = (known, &entry.content) {
+            store.remember_archived_size(&blob.digest, size)?;
+        }
+        total += size;
+    }
+    Ok(total)
+}
+
+/// Bytes of the members of one entry.
+fn entry_size(entry: &archive::Entry, store: &ContentStore, threads: usize) -> Result<u64, PackError> {
+    let io = |error| PackError::Io(PathBuf::from(&entry.path), error);
+    let mut nowhere = io::sink();
+    let write = |members: &mut Members<'_>| {
+        members.write(&entry.header()).map_err(io)?;
+        match &entry.content {
+            Content::Bytes(bytes) => members.write(bytes).map_err(io)?,
+            Content::Blob(blob) => {
+                let found = copy(&mut store.open_blob(&blob.digest)?, members).map_err(io)?;
+                if found != *blob {
+                    store.discard(&blob.digest)?;
+                    return Err(PackError::Damaged { expected: blob.digest, found: found.digest });
+                }
+            }
+        }
+        members.write(&vec![0; padding(entry.size())]).map_err(io)
+    };
+    Ok(compressing(threads, &mut nowhere, write, io)?.size)
 }
 
 fn write_tar(
@@ -138,7 +190,7 @@ struct Members<'a> {
     work: SyncSender<Work>,
     waiting: VecDeque<Receiver<Vec<u8>>>,
     limit: usize,
-    out: &'a mut File,
+    out: &'a mut dyn Write,
     hasher: Hasher,
 }
 

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates that only describe, and so may be named where nothing happens.
-const MODEL_CRATES: [&str; 19] = [
+const MODEL_CRATES: [&str; 20] = [
     "base64",
     "regex",
     "regex_lite",
     "hex",
     "insta",
     "jiff",
+    "object",
     "oci_spec",
     "pem",
     "pkcs8",
@@ -27,8 +28,9 @@ const MODEL_CRATES: [&str; 19] = [
 ];
 
 /// What steps share; every other step is a verb, and verbs do not know each other.
-const SHARED_STEPS: [&str; 10] =
-    ["atomic", "content", "debs", "engine", "http", "keyring", "progress", "store", "stream", "web"];
+const SHARED_STEPS: [&str; 11] = [
+    "atomic", "content", "debs", "engine", "http", "keyring", "layers", "progress", "store", "stream", "web",
+];
 
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();

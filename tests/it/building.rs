@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use crate::assert_session;
 use crate::harness::{Home, must, run, tool};
 
-const BASE: &str = "[base.debian]\nsuite = \"trixie\"\npackages = []\n";
+const BASE: &str = "[base.debian]\nsuite = \"trixie\"\npackages = []\n\
+                    [user]\nname = \"app\"\nuid = 1000\ngid = 1000\n";
 
 /// A project with a minimal base and one tier, and an image name of its own.
 pub(crate) struct Project {

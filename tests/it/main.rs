@@ -23,6 +23,7 @@ mod language;
 mod locking;
 mod manual;
 mod node;
+mod policy;
 mod publishing;
 mod recipes;
 mod rotation;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::list::List;
 use super::value::{Mode, Owner};
 use crate::model::name::{StageName, VariableName};
+use crate::model::policy::Rule;
 
 /// A test of the built image. Tests run inside it, without a network.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -100,8 +101,8 @@ pub struct Policy {
 #[serde(deny_unknown_fields)]
 pub struct Allowance {
     /// The rule, as its finding names it.
-    pub rule: String,
-    /// The path that the finding names; absent: any.
+    pub rule: Rule,
+    /// What the finding is about: a path, a label. `*` and `**` as in `.dockerignore`; absent: anything.
     pub path: Option<String>,
     /// Why it is right.
     pub reason: String,

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use bollard_buildkit_proto::google;
 use bollard_buildkit_proto::moby::buildkit::v1::CacheOptionsEntry;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
+use bollard_buildkit_proto::moby::buildkit::v1::frontend::result::Result as Kind;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
     CacheOptionsEntry as CacheImport, PingRequest, Result as Built, ReturnRequest, SolveRequest,
 };
@@ -27,7 +28,7 @@ const BUILD: &str = "buildkit-controlapi-buildid";
 /// The gateway of one solve.
 #[derive(Clone)]
 pub(super) struct Gateway {
-    bridge: LlbBridgeClient<Channel>,
+    pub(super) bridge: LlbBridgeClient<Channel>,
     build: MetadataValue<Ascii>,
 }
 
@@ -43,6 +44,24 @@ pub(super) struct Making {
 
 /// An image that BuildKit has made, every step done, and not exported.
 pub(super) struct Made(Built);
+
+impl Made {
+    /// By what the gateway knows its filesystem.
+    pub(super) fn reference(&self) -> Result<&str, Status> {
+        match &self.0.result {
+            Some(Kind::Ref(reference)) => Ok(&reference.id),
+            Some(Kind::RefDeprecated(reference)) => Ok(reference),
+            Some(Kind::Refs(_) | Kind::RefsDeprecated(_)) | None => {
+                Err(Status::internal("BuildKit made another number of images than one"))
+            }
+        }
+    }
+
+    /// The image's configuration, still without its layers.
+    pub(super) fn configuration(&self) -> &[u8] {
+        self.0.metadata.get("containerimage.config").map_or(&[], Vec::as_slice)
+    }
+}
 
 impl Gateway {
     /// Meets the solve with this identifier; BuildKit waits some seconds for it to appear.
@@ -82,18 +101,20 @@ impl Gateway {
         self.bridge.r#return(self.ask(answer)).await.map(drop)
     }
 
-    /// Ends the solve without an export, for this reason.
-    pub(super) async fn refuse(&mut self, reason: &Status) -> Result<(), Status> {
+    /// Ends the solve without an export, for this reason, which is also the answer.
+    pub(super) async fn refuse(&mut self, reason: Status) -> Result<(), Status> {
         let error = google::rpc::Status {
             code: reason.code().into(),
             message: reason.message().to_owned(),
             details: Vec::new(),
         };
         let answer = ReturnRequest { result: None, error: Some(error) };
-        self.bridge.r#return(self.ask(answer)).await.map(drop)
+        // Where even that fails, the connection is gone, and the solve with it.
+        let _ = self.bridge.r#return(self.ask(answer)).await;
+        Err(reason)
     }
 
-    fn ask<T>(&self, message: T) -> Request<T> {
+    pub(super) fn ask<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.metadata_mut().insert(BUILD, self.build.clone());
         request

@@ -9,6 +9,7 @@
 mod blobs;
 mod cache;
 mod capabilities;
+mod container;
 mod files;
 mod gateway;
 mod import;
@@ -17,6 +18,7 @@ mod site;
 mod solve;
 mod status;
 pub mod transport;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,17 +31,26 @@ pub use transport::Builder;
 
 use crate::model::builder::{Offer, Offers};
 use crate::model::context::Tree;
+use crate::model::digest::Digest;
 use crate::model::image::{Image, Raw};
 use crate::model::name::{Platform, StageName};
 use crate::model::plan::Plan;
+use crate::model::policy::{Finding, Refusal};
 
 /// What a build gives.
 #[derive(Debug)]
 pub enum Built {
     /// The very image that the content store lists already, in normal form.
     Known(Image),
-    /// An image that must be brought into normal form.
-    New(Raw),
+    /// An image that must be brought into normal form, and whose files nobody judged yet.
+    New {
+        /// The image.
+        raw: Raw,
+        /// What the build read.
+        inputs: Digest,
+        /// What was noticed while it was tried out.
+        warnings: Vec<Finding>,
+    },
 }
 
 /// What a build reads besides the plan.
@@ -105,6 +116,9 @@ pub enum BuildError {
     /// A step failed.
     #[error("{0}")]
     Step(Failure),
+    /// A demand of the policy that the image does not meet.
+    #[error(transparent)]
+    Policy(#[from] Refusal),
     /// BuildKit refused, outside of any step.
     #[error("BuildKit could not build `{tag}`: {message}")]
     Refused {
@@ -135,4 +149,13 @@ impl Inputs {
             _ => Ok(()),
         }
     }
+}
+
+/// What decides whether the same image is to be expected of a plan: the plan and every file. Secrets
+/// do not count, for the builder either.
+fn digest(plan: &Plan, context: &Tree) -> Digest {
+    let args: Vec<String> = plan.args.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let parts =
+        [context.digest().to_string(), plan.platform.to_string(), args.join("\0"), plan.dockerfile.clone()];
+    Digest::of(parts.join("\0").as_bytes())
 }

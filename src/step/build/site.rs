@@ -22,9 +22,10 @@ use super::transport::{self, Builder, Line};
 use super::{BuildError, Built, Inputs, Steps};
 use crate::model::context::{Entry, File, Tree};
 use crate::model::digest::Digest;
-use crate::model::image::Blob;
+use crate::model::image::{Blob, Image, Mark, Raw};
 use crate::model::lock::pins::Locking;
 use crate::model::plan::Plan;
+use crate::model::policy::{Charter, Finding};
 use crate::step::content::ContentStore;
 use crate::step::engine::Engine;
 use crate::step::progress::{Event, Hear};
@@ -39,15 +40,25 @@ struct Site<'a> {
     /// Which of the session's contexts a plan reads.
     contexts: Vec<String>,
     inputs: &'a Inputs,
+    charters: &'a [Charter],
     imports: Vec<CacheFrom>,
     store: &'a ContentStore,
     told: Told,
 }
 
-/// Builds images and takes their layers into the content store, in the order of the plans. The first
-/// that fails cancels the others; so does dropping the future.
+/// What was exported.
+enum Taken {
+    /// An image that is listed, and was judged by the same charter.
+    Known(Image),
+    /// Any other.
+    New(Raw),
+}
+
+/// Builds images, tries them out by their charters, and takes their layers into the content store, in
+/// the order of the plans. The first that fails cancels the others; so does dropping the future.
 pub async fn build(
     plans: &[Plan],
+    charters: &[Charter],
     inputs: &Inputs,
     builders: &[Builder],
     store: &ContentStore,
@@ -58,7 +69,7 @@ pub async fn build(
     let line = transport::choose(builders, &first.platform, hear).await?;
     line.capabilities.check(&line.address)?;
     line.capabilities.check_caches(&line.address, &inputs.cache_from, inputs.cache_to.as_ref())?;
-    let site = Site::open(line, plans, inputs, store).await?;
+    let site = Site::open(line, plans, charters, inputs, store).await?;
     let site = &site;
     let builds = stream::iter(plans.iter().enumerate())
         .map(|(at, plan)| async move { site.build(plan, at, hear).await.map(|built| (at, built)) });
@@ -74,6 +85,7 @@ impl<'a> Site<'a> {
     async fn open(
         mut line: Line,
         plans: &[Plan],
+        charters: &'a [Charter],
         inputs: &'a Inputs,
         store: &'a ContentStore,
     ) -> Result<Self, BuildError> {
@@ -106,6 +118,7 @@ impl<'a> Site<'a> {
             session,
             contexts,
             inputs,
+            charters,
             imports: inputs.cache_from.clone(),
             store,
             told: Told::of(plans),
@@ -113,6 +126,31 @@ impl<'a> Site<'a> {
     }
 
     async fn build(&self, plan: &Plan, at: usize, hear: Hear<'_>) -> Result<Built, BuildError> {
+        let charter = &self.charters[at];
+        let inputs = super::digest(plan, &self.inputs.contexts[at]);
+        let mark = Mark { inputs, charter: charter.digest() };
+        // The same inputs made a good image before: most likely they will again, and then its name says so.
+        if self.inputs.steps == Steps::Cached
+            && self.store.is_marked(&plan.tag, &mark)
+            && let Taken::Known(image) = self.once(plan, at, None, &mark, hear).await?.0
+        {
+            return Ok(Built::Known(image));
+        }
+        match self.once(plan, at, Some(charter), &mark, hear).await? {
+            (Taken::Known(image), _) => Ok(Built::Known(image)),
+            (Taken::New(raw), warnings) => Ok(Built::New { raw, inputs, warnings }),
+        }
+    }
+
+    /// Builds, tries the image out where there is a charter, and takes it over.
+    async fn once(
+        &self,
+        plan: &Plan,
+        at: usize,
+        charter: Option<&Charter>,
+        mark: &Mark,
+        hear: Hear<'_>,
+    ) -> Result<(Taken, Vec<Finding>), BuildError> {
         let name = import::build_name(&format!("{}-{at}", self.session.id));
         let imports = self.imports(plan)?;
         let solving = Solve {
@@ -121,29 +159,33 @@ impl<'a> Site<'a> {
             inputs: HashMap::from([("context".to_owned(), self.context(&self.contexts[at]))]),
             imports,
             tier: &plan.tier,
-            tag: plan.tag.to_string(),
+            tag: &plan.tag,
+            platform: &plan.platform,
+            charter,
         };
-        let answer = solve(&self.line, solving, &self.told, hear).await?;
+        let (answer, warnings) = solve(&self.line, solving, &self.told, hear).await?;
         self.keep_cache(plan, &answer)?;
         hear(Event::Doing(&format!("taking `{}` into the content store", plan.tag)));
         let id = answer.get("containerimage.config.digest").or(answer.get("containerimage.digest"));
-        let known = id.and_then(|id| self.store.made_from(id, &plan.tag, &plan.platform)).map(Built::Known);
-        match (self.line.capabilities.gives, known) {
-            (Gives::Blobs, Some(known)) => Ok(known),
+        let known =
+            id.and_then(|id| self.store.made_from(id, &plan.tag, &plan.platform, mark)).map(Taken::Known);
+        let taken = match (self.line.capabilities.gives, known) {
+            (Gives::Blobs, Some(known)) => known,
             (Gives::Blobs, None) => {
                 let manifest = answer.get("containerimage.digest").map(String::as_str).unwrap_or_default();
-                Ok(Built::New(import::blobs(manifest, plan, self.store)?))
+                Taken::New(import::blobs(manifest, plan, self.store)?)
             }
             (Gives::Engine, known) => {
                 let engine = Engine::connect(&self.line.address).await?;
                 let image = match known {
                     Some(known) => Ok(known),
-                    None => import::engine(&engine, &name, id, plan, self.store).map(Built::New),
+                    None => import::engine(&engine, &name, id, plan, self.store).map(Taken::New),
                 };
                 import::forget(&engine, &name, hear).await;
-                image
+                image?
             }
-        }
+        };
+        Ok((taken, warnings))
     }
 
     /// The solve that exports what the gateway gives it.

@@ -11,12 +11,13 @@ use futures_util::future::FusedFuture as _;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::BuildError;
 use super::gateway::{self, Gateway, Making};
 use super::status::{Board, Told};
 use super::transport::Line;
-use crate::model::name::TierName;
-use crate::step::progress::Hear;
+use super::{BuildError, trial};
+use crate::model::name::{ImageTag, Platform, TierName};
+use crate::model::policy::{Charter, Finding, NOT_LISTED, Refusal, Weight};
+use crate::step::progress::{Event, Hear};
 
 /// A step that failed, and the last lines that it printed.
 #[derive(Debug)]
@@ -58,18 +59,23 @@ pub(super) struct Solve<'a> {
     /// Which image.
     pub(super) tier: &'a TierName,
     /// Its name.
-    pub(super) tag: String,
+    pub(super) tag: &'a ImageTag,
+    /// What it is built for.
+    pub(super) platform: &'a Platform,
+    /// By what it is tried out; absent: an image that is only taken if it is known and was judged.
+    pub(super) charter: Option<&'a Charter>,
 }
 
-/// Has the image made and exported; gives what the exporter answers.
+/// Has the image made, tried out and exported; gives what the exporter answers, and what was noticed.
 pub(super) async fn solve(
     line: &Line,
     solve: Solve<'_>,
     told: &Told,
     hear: Hear<'_>,
-) -> Result<HashMap<String, String>, BuildError> {
-    let Solve { request, options, inputs, imports, tier, tag } = solve;
+) -> Result<(HashMap<String, String>, Vec<Finding>), BuildError> {
+    let Solve { request, options, inputs, imports, tier, tag, platform, charter } = solve;
     let making = Making { options, inputs, imports };
+    let mut findings = Vec::new();
     let mut board = Board::new(told);
     let (mut control, mut watcher) = (line.control.clone(), line.control.clone());
     let build = request.r#ref.clone();
@@ -85,7 +91,8 @@ pub(super) async fn solve(
             }
         };
         let mut watching = std::pin::pin!(watching.fuse());
-        let mut making = std::pin::pin!(make(&line.channel, &build, making).fuse());
+        let trying = charter.map(|charter| Trying { charter, platform, tag, findings: &mut findings });
+        let mut making = std::pin::pin!(make(&line.channel, &build, making, trying, hear).fuse());
         let mut solving = std::pin::pin!(control.solve(request));
         let answer = loop {
             tokio::select! {
@@ -105,7 +112,9 @@ pub(super) async fn solve(
         }
         answer
     };
-    answer.map_err(|status| {
+    // A refusal says what is wrong; the status that ended the solve only says that something is.
+    let findings = Refusal::unless_fine(tag, findings, NOT_LISTED)?;
+    let answer = answer.map_err(|status| {
         // The frontend's own words: the solve only repeats them, on some engines without details.
         let status = refusal.unwrap_or(status);
         match board.failure() {
@@ -115,22 +124,45 @@ pub(super) async fn solve(
                 ..failure
             }),
             None => BuildError::Refused {
-                tag,
+                tag: tag.to_string(),
                 message: status.message().to_owned(),
                 line: gateway::line(&status),
             },
         }
-    })
+    })?;
+    Ok((answer, findings))
 }
 
-/// What we do inside the solve.
-async fn make(channel: &Channel, build: &str, making: Making) -> Result<(), Status> {
+/// How an image is tried out before it is exported.
+struct Trying<'a> {
+    charter: &'a Charter,
+    platform: &'a Platform,
+    tag: &'a ImageTag,
+    findings: &'a mut Vec<Finding>,
+}
+
+/// What we do inside the solve: only an image that is returned is exported.
+async fn make(
+    channel: &Channel,
+    build: &str,
+    making: Making,
+    trying: Option<Trying<'_>>,
+    hear: Hear<'_>,
+) -> Result<(), Status> {
     let mut gateway = Gateway::meet(channel, build).await?;
-    match gateway.dockerfile(making).await {
-        Ok(made) => gateway.give(made).await,
-        Err(status) => {
-            let _ = gateway.refuse(&status).await;
-            Err(status)
+    let made = match gateway.dockerfile(making).await {
+        Ok(made) => made,
+        Err(status) => return gateway.refuse(status).await,
+    };
+    if let Some(Trying { charter, platform, tag, findings }) = trying {
+        hear(Event::Doing(&format!("trying `{tag}` out")));
+        *findings = match trial::findings(&gateway, &made, charter, platform).await {
+            Ok(findings) => findings,
+            Err(status) => return gateway.refuse(status).await,
+        };
+        if findings.iter().any(|finding| finding.weight == Weight::Error) {
+            return gateway.refuse(Status::failed_precondition("the policy refuses the image")).await;
         }
     }
+    gateway.give(made).await
 }

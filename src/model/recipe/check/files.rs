@@ -202,6 +202,19 @@ pub(super) fn settings(report: &mut Report<'_>, recipe: &Recipe) {
             }
             Test::Command(_) | Test::User(_) | Test::Port(_) => {}
         }
+        let (key, pattern) = match test {
+            Test::Command(test) => (["command", "stdout"], &test.stdout),
+            Test::File(test) => (["file", "contains"], &test.contains),
+            Test::Absent(_) | Test::User(_) | Test::Port(_) => continue,
+        };
+        if let Some(Err(error)) = pattern.as_ref().map(|pattern| regex::Regex::new(pattern)) {
+            let error = error.to_string();
+            report.wrong(
+                &["tests", name, key[0], key[1]],
+                format!("is not a regular expression: {}", error.lines().last().unwrap_or_default()),
+                "correct it; `\\.` is a dot",
+            );
+        }
     }
     for (index, allowance) in recipe.policy.iter().flat_map(|policy| policy.allow.iter()).enumerate() {
         if allowance.reason.trim().is_empty() {
@@ -209,6 +222,13 @@ pub(super) fn settings(report: &mut Report<'_>, recipe: &Recipe) {
                 &["policy", "allow", &index.to_string(), "reason"],
                 "`reason` is empty",
                 "say why it is right",
+            );
+        }
+        if !allowance.rule.allowable() {
+            report.wrong(
+                &["policy", "allow", &index.to_string(), "rule"],
+                format!("`{}` is the recipe's own demand: nothing can be excepted from it", allowance.rule),
+                "change the test or the budget instead",
             );
         }
     }

@@ -1,0 +1,65 @@
+//! Reads the tars that layers are. A noun: several steps look into layers.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+
+use crate::model::layer::{self, BadItem, Item, Kind, LayerPath};
+
+/// Everything in an uncompressed layer; contents stay where they are ([`Kind::File`]).
+pub fn items(layer: &File) -> io::Result<Result<BTreeMap<LayerPath, Item>, BadItem>> {
+    let mut items = BTreeMap::new();
+    let mut tar = tar::Archive::new(layer.try_clone()?);
+    for entry in tar.entries_with_seek()? {
+        let mut entry = entry?;
+        let path = match layer::path(&entry.path_bytes()) {
+            Ok(Some(path)) => path,
+            Ok(None) => continue,
+            Err(bad) => return Ok(Err(bad)),
+        };
+        match item(&mut entry, &path)? {
+            Ok(item) => items.insert(path, item),
+            Err(bad) => return Ok(Err(bad)),
+        };
+    }
+    Ok(Ok(items))
+}
+
+/// Reads one entry's header; its content stays where it is.
+fn item(entry: &mut tar::Entry<'_, File>, path: &LayerPath) -> io::Result<Result<Item, BadItem>> {
+    let bad = |reason| Ok(Err(BadItem { path: layer::show(path), reason }));
+    let at = entry.raw_file_position();
+    let size = entry.size();
+    let link = entry.link_name_bytes().unwrap_or_default().into_owned();
+    let header = entry.header();
+    let device = || -> io::Result<(u32, u32)> {
+        Ok((header.device_major()?.unwrap_or_default(), header.device_minor()?.unwrap_or_default()))
+    };
+    let kind = match header.entry_type() {
+        tar::EntryType::Regular | tar::EntryType::Continuous => Kind::File { at, size },
+        tar::EntryType::Link => match layer::path(&link) {
+            Ok(Some(target)) => Kind::HardLink(target),
+            _ => return bad("is a hard link to nothing"),
+        },
+        tar::EntryType::Symlink => Kind::Link(link),
+        tar::EntryType::Directory => Kind::Directory,
+        tar::EntryType::Char => device().map(|(major, minor)| Kind::Character(major, minor))?,
+        tar::EntryType::Block => device().map(|(major, minor)| Kind::Block(major, minor))?,
+        tar::EntryType::Fifo => Kind::Pipe,
+        _ => return bad("is of a kind that images cannot hold"),
+    };
+    // Older engines also write the bits of the file's type.
+    let mode = header.mode()? & 0o7777;
+    let (uid, gid, modified) = (header.uid()?, header.gid()?, header.mtime()?);
+    let mut attributes = BTreeMap::new();
+    if let Some(records) = entry.pax_extensions()? {
+        for record in records {
+            let record = record?;
+            let key = record.key().map_err(io::Error::other)?;
+            if let Some(name) = key.strip_prefix("SCHILY.xattr.") {
+                attributes.insert(name.to_owned(), record.value_bytes().to_vec());
+            }
+        }
+    }
+    Ok(Ok(Item { kind, mode, uid, gid, modified, attributes }))
+}
