@@ -194,7 +194,7 @@ fn a_dockerfile_of_ones_own_is_continued() {
     let project = Project::new("t-own", "");
     project.write(
         "recipes/own.toml",
-        "context = \"mine\"\n[base.dockerfile]\npath = \"build/Dockerfile\"\ntarget = \"final\"\n",
+        "context = \"mine\"\n[user]\nname = \"root\"\nuid = 0\ngid = 0\n[base.dockerfile]\npath = \"build/Dockerfile\"\ntarget = \"final\"\n",
     );
     project.write("recipes/mine/greeting", "hello\n");
     project.write("recipes/mine/rootfs/bin/keep", "");
@@ -211,6 +211,7 @@ fn a_dockerfile_of_ones_own_is_continued() {
     # Rendered by imgforge for `t-own/own:1.0.0`. `.imgforge/` holds what imgforge adds to the context.
 
     FROM final AS own
+    USER 0:0
     COPY [".imgforge/VERSION", "/app/VERSION"]
     LABEL "org.opencontainers.image.title"="t-own/own"
     LABEL "org.opencontainers.image.version"="1.0.0"
@@ -296,7 +297,9 @@ fn an_image_of_a_registry_is_a_base_by_its_digest() {
     ]));
     let (layer, tag) = (project.home.text("layer.tar"), format!("{}/small:1", registry.1));
     let pushed = must(&mut tool("crane", &["append", "--insecure", "-f", &layer, "-t", &tag]));
-    let tier = |reference: &str| format!("[base.image]\nreference = \"{reference}\"\n");
+    let tier = |reference: &str| {
+        format!("[base.image]\nreference = \"{reference}\"\n[user]\nname = \"root\"\nuid = 0\ngid = 0\n")
+    };
     project.write("recipes/image.toml", &tier(&tag));
     assert_session!(project.home.session(&["recipe", "check"]).replace(&registry.1, "[REGISTRY]"), @"
     exit 2

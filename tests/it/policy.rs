@@ -182,15 +182,15 @@ fn an_image_that_breaks_a_rule_goes_nowhere() {
     "#);
     let idle = SERVICE.replace("LocalPort => 3000", "LocalPort => 3001");
     let health = HEALTH.replace("start_period = 20", "start_period = 1\ninterval = 3");
-    assert_session!(tiers.refused("deaf", &format!("{idle}{health}")), @"
+    assert_session!(tiers.refused("deaf", &format!("{idle}{health}")), @r#"
     exit 3
     --- stderr
     error: the policy refuses `t-policy-bad/deaf:1.0.0`; the image is neither listed nor loaded
-      recipes/deaf.toml:4: health-probe: the health check did not succeed within 4 seconds of a start with the recipe's example values; the last one ended with code 1
+      recipes/deaf.toml:4: health-probe: the health check did not succeed within 4 seconds of a start with the recipe's example values; the last one ended with code 1; it printed: {"time":"[TIME]","level":"info","source":"imgforge-init","service":"web","message":"started as process [PID]"}
         fix: correct the services, the check or the `example` of a variable; raise `start_period` if they need longer
 
     hint: docs/policy.md explains each rule and its exceptions
-    ");
+    "#);
     let label = "[policy]\nlabels = [\"org.example.source\"]\n";
     assert_session!(tiers.refused("unlabelled", label), @r#"
     exit 3
