@@ -145,7 +145,7 @@ fn channels_are_shown_and_renewed() {
     exit 0
     --- stdout
     channel    stable points to 1.1.0 (sequence 2, expires [TIME])
-               fresh for 29 days
+               fresh for [DAYS] days
     ");
     assert_session!(bench.home.session(&["channel", "renew"]), @"
     exit 0
