@@ -96,9 +96,9 @@ pub async fn release(
     }
     let draft = Release { project, version: ask.version.clone(), created: ask.now, archives };
 
-    let (release, papers) = seal(draft, &publisher, &keys.release).await?;
+    let (release, papers) = seal(draft, &publisher, &keys.release, &ask.folder, hear).await?;
     upload::release(&ask.store, &release, &papers).await?;
-    upload::archives(&ask.store, &release, &ask.folder, hear).await?;
+    upload::archives(&ask.store, &release, &papers, &ask.folder, hear).await?;
     upload::sums(&ask.store, &release, &papers, keys.release.public()).await?;
 
     hear(Event::Doing("reading the release back as an operator will"));
@@ -113,6 +113,8 @@ async fn seal(
     draft: Release,
     publisher: &Publisher,
     key: &SigningKey,
+    folder: &Path,
+    hear: Hear<'_>,
 ) -> Result<(Verified<Release>, Papers), Error> {
     match download::release(&publisher.store, &draft.project, &draft.version).await {
         Ok(sealed) => {
@@ -120,12 +122,12 @@ async fn seal(
             if before.archives != draft.archives {
                 return Err(Error::Published(draft.version));
             }
-            let papers = papers(&before, sealed, &publisher.chain, key)?;
+            let papers = papers(&before, sealed, &publisher.chain, key, folder, hear)?;
             Ok((before, papers))
         }
         Err(StoreError::Missing { .. }) => {
             let (sealed, release) = sign::seal(&draft, key)?;
-            let papers = papers(&release, sealed, &publisher.chain, key)?;
+            let papers = papers(&release, sealed, &publisher.chain, key, folder, hear)?;
             Ok((release, papers))
         }
         Err(error) => Err(error.into()),

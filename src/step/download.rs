@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::atomic::{Draft, open_file, read_bounded};
 use super::progress::{Counted, Event, Hear};
 use super::store::{Key, Store, StoreError};
+use crate::model::archive::tail;
 use crate::model::channel::Channel;
 use crate::model::name::{ChannelName, ProjectName, Version};
 use crate::model::release::{self, Archive, Release};
@@ -139,7 +140,8 @@ impl Unchecked {
     }
 }
 
-/// Copies an archive into a folder. Never more bytes than the release announces are written.
+/// Copies an archive into a folder. Never more bytes are written than the release announces, with the
+/// largest seal that there can be.
 pub async fn archive(
     store: &Store,
     project: &ProjectName,
@@ -155,7 +157,7 @@ pub async fn archive(
     let mut from = store.read(&key).await?;
     let mut draft = Draft::beside(&target).map_err(disk)?;
     let mut out = Counted::new(draft.file(), archive.size, hear);
-    let mut left = archive.size.saturating_add(1);
+    let mut left = archive.size.saturating_add(tail::LARGEST_AFTER);
     while left > 0
         && let Some(mut piece) = from.next().await.map_err(|error| store.error(&key, error))?
     {

@@ -2,8 +2,10 @@
 //!
 //! Steps do not know each other, do not print, and read neither the environment nor the clock.
 //! What several of them need is a noun: [`content`], [`store`], [`engine`], [`progress`], [`atomic`],
-//! [`stream`].
+//! [`stream`], [`members`].
 
+pub mod append;
+pub mod assemble;
 pub mod atomic;
 pub mod bootstrap;
 pub mod build;
@@ -14,7 +16,9 @@ pub mod engine;
 pub mod gather;
 pub mod inventory;
 pub mod keyring;
+pub mod list;
 pub mod load;
+pub mod members;
 pub mod normalise;
 pub mod pack;
 pub mod pin;

@@ -15,7 +15,7 @@ use crate::model::channel::Channel;
 use crate::model::image::Blob;
 use crate::model::key::PublicKey;
 use crate::model::name::ProjectName;
-use crate::model::release::{self, Release};
+use crate::model::release::{self, Release, Whole};
 use crate::model::seal::{MAX_BYTES, Sealed, Verified};
 use crate::model::sums;
 use crate::model::trust::{self, MAX_CHAIN, Step};
@@ -35,6 +35,8 @@ pub enum UploadError {
 pub struct Papers {
     /// The sealed release.
     pub release: Sealed<Release>,
+    /// The archives with that release at their end.
+    pub archives: Vec<Whole>,
     /// `SHA256SUMS`.
     pub sums: String,
     /// Its detached signature.
@@ -63,15 +65,15 @@ impl Papers {
 pub async fn archives(
     store: &Store,
     release: &Verified<Release>,
+    papers: &Papers,
     folder: &Path,
     hear: Hear<'_>,
 ) -> Result<(), UploadError> {
-    for archive in &release.archives {
-        let path = folder.join(&archive.file);
-        hear(Event::Doing(&format!("publishing `{}`", archive.file)));
-        let blob = Blob { digest: archive.digest, size: archive.size };
-        let key = Key::file(&release.project, &release.version, &archive.file);
-        store.put(&key, &blob, Source::File(&path), hear).await?;
+    for Whole { file: name, blob } in &papers.archives {
+        let path = folder.join(name);
+        hear(Event::Doing(&format!("publishing `{name}`")));
+        let key = Key::file(&release.project, &release.version, name);
+        store.put(&key, blob, Source::File(&path), hear).await?;
     }
     Ok(())
 }

@@ -27,7 +27,8 @@ const MODEL_CRATES: [&str; 19] = [
 ];
 
 /// What steps share; every other step is a verb, and verbs do not know each other.
-const SHARED_STEPS: [&str; 7] = ["atomic", "content", "engine", "keyring", "progress", "store", "stream"];
+const SHARED_STEPS: [&str; 8] =
+    ["atomic", "content", "engine", "keyring", "members", "progress", "store", "stream"];
 
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
