@@ -199,6 +199,14 @@ fn help_reads_well() {
           --key <FILE>
               The public key to trust [default: the project pinned with `imgforge trust add`]
 
+          --channel <NAME>
+              The channel that says whether the release is current, if its file is there [default:
+              stable]
+
+          --max-age <DURATION>
+              Believe a channel that was signed at most so long ago, such as 45d, and not until it
+              expires
+
       -h, --help
               Print help (see a summary with '-h')
 
@@ -251,6 +259,13 @@ fn help_reads_well() {
           --password-file <FILE>
               File with the password; a final line break does not count
 
+          --channel-key <FILE>
+              The private key that seals the channel [default: the same key]
+
+          --pinned <FILE>
+              The public key that operators pinned first, if keys were rotated since [default: the one
+              pinned on this machine, else the signing key's own]
+
           --recipes <DIR>
               Folder with `project.toml` and a file for each tier [default: the only one in `recipes/`]
               
@@ -299,7 +314,8 @@ fn help_reads_well() {
               Also prove that what Docker has is what was signed
 
           --channel <NAME>
-              The channel to follow [default: stable]
+              The channel to follow; with @VERSION, the one that is asked whether it was withdrawn
+              [default: stable]
 
           --from <STORE>
               Where releases live [default: where the pinned project says]
@@ -307,10 +323,14 @@ fn help_reads_well() {
           --key <FILE>
               The public key to trust [default: the project pinned with `imgforge trust add`]
 
+          --max-age <DURATION>
+              Believe a channel that was signed at most so long ago, such as 45d, and not until it
+              expires
+
           --platform <OS/ARCH>
               Platform of the image [default: this machine's]
 
-          --replace-tag
+          --replace
               Let the image take its tag from another one
 
       -h, --help
@@ -326,13 +346,14 @@ fn help_reads_well() {
     assert_session!(home.session(&["keys", "--help"]), @"
     exit 0
     --- stdout
-    Make and import signing keys, in cosign's format
+    Make, import and show signing keys, in cosign's format
 
     Usage: imgforge keys [OPTIONS] <COMMAND>
 
     Commands:
       generate  Make an ECDSA P-256 key pair; the private half is encrypted with a password
-      import    Take over a private key: PKCS#8 or RSA PEM, or one that cosign encrypted
+      import    Take over a private key: PKCS#8, SEC1 or RSA PEM, or one that cosign encrypted
+      show      Show what a key is, and the fingerprint that people compare
       public    Print the public key of a private key
       help      Print this message or the help of the given subcommand(s)
 
@@ -346,7 +367,7 @@ fn help_reads_well() {
     assert_session!(home.session(&["keys", "import", "--help"]), @"
     exit 0
     --- stdout
-    Take over a private key: PKCS#8 or RSA PEM, or one that cosign encrypted
+    Take over a private key: PKCS#8, SEC1 or RSA PEM, or one that cosign encrypted
 
     Usage: imgforge keys import [OPTIONS] <FILE>
 
