@@ -1,4 +1,4 @@
-# The two commands of the README, and the checks that both of them and CI share.
+# The commands of the README, and the checks that they and CI share.
 
 TOOLS := $(shell tests/setup/tools --path)
 export PATH := $(TOOLS):$(PATH)
@@ -7,7 +7,7 @@ export PATH := $(TOOLS):$(PATH)
 INIT_MANIFEST := --manifest-path src/init/Cargo.toml
 INIT := $(INIT_MANIFEST) --target-dir target/init
 
-.PHONY: demo test check tools
+.PHONY: demo test bench check tools
 
 # The whole journey, from recipe to healthy container, on this machine.
 demo:
@@ -20,6 +20,10 @@ test: check
 	tests/setup/engine
 	cargo test --locked
 	cargo test --locked $(INIT)
+
+# What docs/benchmarks.md shows: every program in tests/bench that can be run, one after the other.
+bench:
+	@for bench in $$(find tests/bench -maxdepth 1 -type f -perm -u+x | sort); do $$bench || exit; done
 
 check: tools
 	cargo fmt --check

@@ -4,12 +4,16 @@
 //! errors become prose, [`screen`] the only place that prints.
 
 pub(crate) mod build;
+pub(crate) mod cat;
 pub(crate) mod channel;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod delta;
+pub(crate) mod diff;
 pub(crate) mod endpoints;
 pub(crate) mod export;
 pub(crate) mod fetch;
+pub(crate) mod inspect;
 pub(crate) mod keys;
 pub(crate) mod link;
 pub(crate) mod lock;

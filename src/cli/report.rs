@@ -22,6 +22,7 @@ use imgforge::step::content::ContentError;
 use imgforge::step::download::{ChainError, DownloadError};
 use imgforge::step::engine::EngineError;
 use imgforge::step::gather::GatherError;
+use imgforge::step::list::ListError;
 use imgforge::step::load::LoadError;
 use imgforge::step::pack::PackError;
 use imgforge::step::pin::PinError;
@@ -284,6 +285,11 @@ fn judge(error: &Error) -> (Code, Option<String>) {
         Error::Pack(PackError::Damaged { .. }) => {
             (Code::Other, "the damaged blob was removed: build again, then export")
         }
+        Error::List(ListError::Missing(_)) => {
+            (Code::Usage, "`imgforge diff` and `imgforge inspect` show what there is")
+        }
+        Error::List(ListError::Member(_)) => (Code::Mismatch, "the file was damaged; fetch it again"),
+        Error::Tail(_) => (Code::Usage, "name an archive that imgforge wrote"),
         Error::Check(_) => {
             (Code::Mismatch, "the file was damaged or replaced, nothing was loaded; fetch it again")
         }
@@ -303,7 +309,7 @@ fn judge(error: &Error) -> (Code, Option<String>) {
         Error::Stranger { .. } => {
             (Code::Untrusted, "compare your keys with the projects': `imgforge trust show`")
         }
-        Error::NoRelease { .. } => (
+        Error::NoRelease { .. } | Error::NoReleaseIn { .. } => (
             Code::NotSigned,
             "get `release.sigstore.json` from where the archive came from, or sign with `imgforge sign FILE`",
         ),

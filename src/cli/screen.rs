@@ -58,6 +58,12 @@ impl Screen {
         let _ = write!(std::io::stdout(), "{text}");
     }
 
+    /// Where a result goes that is bytes: a file of an image.
+    pub(crate) fn bytes_out(&self) -> impl std::io::Write {
+        self.clear();
+        std::io::stdout().lock()
+    }
+
     /// Something that a person should read, and that stops nothing.
     pub(crate) fn warn(&self, text: &str) {
         self.line(&format!("warning: {text}"));

@@ -48,7 +48,7 @@ impl PatienceArgs {
     }
 }
 
-/// Verify archives offline, against the release beside them
+/// Verify archives offline, against the release that they carry
 ///
 /// Checks the signature of the release, then every byte of the archive, then that it holds the very
 /// image that the release describes. Never opens a socket.

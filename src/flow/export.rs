@@ -10,7 +10,7 @@ use crate::model::name::{TierName, Version};
 use crate::model::plan::Ask;
 use crate::model::release::Archive;
 use crate::step::content::ContentStore;
-use crate::step::pack;
+use crate::step::pack::{self, Packed};
 use crate::step::progress::{Event, Hear};
 
 /// An archive that was written.
@@ -50,6 +50,6 @@ pub(super) fn pack(
     let file = archive::file_name(tier, version, &image.platform);
     let path = folder.join(&file);
     hear(Event::Doing(&format!("packing `{file}`")));
-    let Blob { digest, size } = pack::pack(&image, store, &path, threads, hear)?;
-    Ok(Exported { path, archive: Archive { tier: tier.clone(), file, size, digest, image } })
+    let Packed { body: Blob { digest, size }, index } = pack::pack(&image, &[], store, &path, threads, hear)?;
+    Ok(Exported { path, archive: Archive { tier: tier.clone(), file, size, digest, index, image } })
 }

@@ -15,7 +15,7 @@ use crate::model::trust::{self, MAX_CHAIN};
 use crate::model::{channel::Channel, sums};
 use crate::step::progress::Hear;
 use crate::step::store::{Key, Put, Source, Store, StoreError};
-use crate::step::{check, download};
+use crate::step::{check, download, upload};
 
 /// What to copy, and where to.
 pub struct Copy {
@@ -56,11 +56,11 @@ pub async fn mirror(publisher: &Publisher, copy: &Copy, hear: Hear<'_>) -> Resul
         let Some(archive) = release.archive_named(&archive.file) else {
             continue;
         };
-        let (key, blob) = (Key::file(project, &version, &archive.file), archive_blob(&archive));
+        let key = Key::file(project, &version, &archive.file);
         let mut unchecked = download::archive(from, project, &version, &archive, &folder, hear).await?;
         check::archive(unchecked.file()?, archive, hear)?;
         let path = unchecked.keep()?;
-        new += usize::from(copy.to.put(&key, &blob, Source::File(&path), hear).await? == Put::New);
+        new += upload::file(&copy.to, &key, &path, hear).await?;
     }
     for (number, bytes) in trust_documents(from, publisher).await? {
         new += put(&copy.to, &Key::trust(project, number), &bytes).await?;
@@ -123,8 +123,4 @@ async fn trust_documents(from: &Store, publisher: &Publisher) -> Result<Vec<(u64
 async fn put(to: &Store, key: &Key, bytes: &[u8]) -> Result<usize, Error> {
     let put = to.put(key, &Blob::of(bytes), Source::Bytes(bytes), &|_| {}).await?;
     Ok(usize::from(put == Put::New))
-}
-
-fn archive_blob(archive: &crate::model::release::Archive) -> Blob {
-    Blob { digest: archive.digest, size: archive.size }
 }

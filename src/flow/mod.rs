@@ -7,6 +7,7 @@ pub mod build;
 pub mod channel;
 pub mod export;
 pub mod fetch;
+pub mod inspect;
 pub mod link;
 pub mod lock;
 pub mod mirror;
@@ -56,6 +57,14 @@ pub enum Error {
     Inventory(#[from] step::inventory::InventoryError),
     #[error(transparent)]
     Pack(#[from] step::pack::PackError),
+    #[error(transparent)]
+    Append(#[from] step::append::AppendError),
+    #[error(transparent)]
+    Tail(#[from] step::members::TailError),
+    #[error(transparent)]
+    List(#[from] step::list::ListError),
+    #[error(transparent)]
+    Assemble(#[from] step::assemble::AssembleError),
     #[error(transparent)]
     Keyring(#[from] step::keyring::KeyringError),
     #[error(transparent)]
@@ -154,8 +163,11 @@ pub enum Error {
     )]
     Stranger { project: crate::model::name::ProjectName },
     /// Nothing that can be verified.
-    #[error("there is no `{name}` beside `{file}`")]
+    #[error("`{file}` carries no seal, and there is no `{name}` beside it")]
     NoRelease { file: String, name: &'static str },
+    /// A folder without a release.
+    #[error("there is no `{name}` in `{folder}`")]
+    NoReleaseIn { folder: String, name: &'static str },
     /// A file of which the release says nothing.
     #[error("`{file}` is not in its release, which names {present}")]
     NotInRelease { file: String, present: String },

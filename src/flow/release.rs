@@ -10,12 +10,11 @@ use super::fetch::release_of;
 use super::pointer::{Current, Place, Publisher, Role};
 use super::sign::papers;
 use crate::model::channel::{Channel, ChannelError, LIFETIME};
-use crate::model::image::Blob;
 use crate::model::key::PublicKey;
 use crate::model::name::{ChannelName, TierName, VariableName, Version};
 use crate::model::plan::Ask;
-use crate::model::release::Release;
-use crate::model::seal::Verified;
+use crate::model::release::{Release, Whole};
+use crate::model::seal::{Sealed, Verified};
 use crate::model::time::{self, Timestamp};
 use crate::step::content::ContentStore;
 use crate::step::keyring::SigningKey;
@@ -117,7 +116,7 @@ pub async fn rehearsal(
     let publisher = open(workshop, ask, keys).await?;
     let before = may_point(ask, &publisher).await?.and_then(|current| current.channel);
     let draft = make(workshop, tools, ask, &publisher, hear).await?;
-    let (release, papers) = seal(draft, &publisher, &keys.release).await?;
+    let (release, papers) = seal(ask, &publisher, &draft, &keys.release, hear).await?;
     let objects = intended(ask, &release, &papers).await?;
     Ok(Intended { release, objects, before })
 }
@@ -151,6 +150,7 @@ async fn make(
     for (tier, image) in ask.tiers.iter().zip(images) {
         archives.push(pack(image, tier, &ask.version, &store, &ask.folder, ask.threads, hear)?.archive);
     }
+    archives.sort_by(|one, other| one.file.cmp(&other.file));
     let (project, version) = (publisher.project.clone(), ask.version.clone());
     Ok(Release { project, version, created: ask.now, archives })
 }
@@ -164,25 +164,21 @@ pub async fn publish(
     keys: &Keys,
     hear: Hear<'_>,
 ) -> Result<Published, Error> {
-    let (release, papers) = seal(draft.clone(), publisher, &keys.release).await?;
+    let (mut release, mut papers) = seal(ask, publisher, &draft, &keys.release, hear).await?;
     intended(ask, &release, &papers).await?;
     if publisher.store.conditions(&release.project).await? == Conditions::Ignored {
         hear(Event::Warning(
             "this store overwrites although it is asked not to: let only one machine publish at a time",
         ));
     }
-    let mut new = upload::archives(&ask.store, &release, &ask.folder, hear).await?;
-    new += upload::sums(&ask.store, &release, &papers, keys.release.public()).await?;
-    let release = match upload::release(&ask.store, &release, &papers).await {
-        Ok(put) => {
-            new += put;
-            release
-        }
-        // Somebody else was faster; if it is the same content, that release counts.
+    let new = match put(ask, &release, &papers, &keys.release, hear).await {
+        // Somebody else was faster. If theirs is the same content, their seal counts.
         Err(UploadError::Store(StoreError::Conflict { .. })) => {
-            seal(draft, publisher, &keys.release).await?.0
+            (release, papers) = seal(ask, publisher, &draft, &keys.release, hear).await?;
+            intended(ask, &release, &papers).await?;
+            put(ask, &release, &papers, &keys.release, hear).await?
         }
-        Err(error) => return Err(error.into()),
+        other => other?,
     };
 
     hear(Event::Doing("reading the release back as an operator will"));
@@ -192,6 +188,20 @@ pub async fn publish(
     Ok(Published { release, channel, new: new + usize::from(moved) })
 }
 
+/// Puts everything but the channel. Archives go in the order of their names, one after the other: the
+/// first to be there says whose seal all of them carry, so that two publishers never mix theirs.
+async fn put(
+    ask: &Publication,
+    release: &Verified<Release>,
+    papers: &Papers,
+    key: &SigningKey,
+    hear: Hear<'_>,
+) -> Result<usize, UploadError> {
+    Ok(upload::archives(&ask.store, release, papers, &ask.folder, hear).await?
+        + upload::sums(&ask.store, release, papers, key.public()).await?
+        + upload::release(&ask.store, release, papers).await?)
+}
+
 /// What goes into the store, in order. Other bytes under the same name are refused here.
 async fn intended(ask: &Publication, release: &Release, papers: &Papers) -> Result<Vec<Object>, Error> {
     let published = {
@@ -199,14 +209,13 @@ async fn intended(ask: &Publication, release: &Release, papers: &Papers) -> Resu
         ask.store.size(&key).await?.is_some()
     };
     let mut objects = Vec::new();
-    for archive in &release.archives {
-        let key = Key::file(&release.project, &release.version, &archive.file);
-        let blob = Blob { digest: archive.digest, size: archive.size };
-        let there = ask.store.has(&key, &blob).await.map_err(|error| match error {
+    for Whole { file, blob } in &papers.archives {
+        let key = Key::file(&release.project, &release.version, file);
+        let there = ask.store.has(&key, blob).await.map_err(|error| match error {
             StoreError::Conflict { .. } if !published => Error::Leftover(release.version.clone(), error),
             error => error.into(),
         })?;
-        objects.push(Object { key, size: archive.size, there });
+        objects.push(Object { key, size: blob.size, there });
     }
     // The release is the last of its papers, and goes last.
     for (name, bytes) in papers.files().into_iter().rev() {
@@ -217,28 +226,50 @@ async fn intended(ask: &Publication, release: &Release, papers: &Papers) -> Resu
     Ok(objects)
 }
 
-/// The sealed release: the one in the store if this very content was published before.
+/// The sealed release: the one in the store if this very content was published before, or one that an
+/// interrupted publication sealed its archives with; else a new one.
 async fn seal(
-    draft: Release,
+    ask: &Publication,
     publisher: &Publisher,
+    draft: &Release,
     key: &SigningKey,
+    hear: Hear<'_>,
 ) -> Result<(Verified<Release>, Papers), Error> {
-    match download::release(&publisher.store, &draft.project, &draft.version).await {
+    let (sealed, release) = match download::release(&publisher.store, &draft.project, &draft.version).await {
         Ok(sealed) => {
             let before = publisher.trusted.release(&sealed)?;
             if before.archives != draft.archives {
-                return Err(Error::Published(draft.version));
+                return Err(Error::Published(draft.version.clone()));
             }
-            let papers = papers(&before, sealed, &publisher.chain, key)?;
-            Ok((before, papers))
+            (sealed, before)
         }
-        Err(StoreError::Missing { .. }) => {
-            let (sealed, release) = sign::seal(&draft, key)?;
-            let papers = papers(&release, sealed, &publisher.chain, key)?;
-            Ok((release, papers))
+        Err(StoreError::Missing { .. }) => match begun(publisher, draft).await? {
+            Some(begun) => begun,
+            None => sign::seal(draft, key)?,
+        },
+        Err(error) => return Err(error.into()),
+    };
+    let papers = papers(&release, sealed, &publisher.chain, key, &ask.folder, hear)?;
+    Ok((release, papers))
+}
+
+/// The release that an archive in the store carries, if it is of this very content. Any other archive
+/// is a conflict, which is found when this one is compared with it.
+async fn begun(
+    publisher: &Publisher,
+    draft: &Release,
+) -> Result<Option<(Sealed<Release>, Verified<Release>)>, Error> {
+    for archive in &draft.archives {
+        let found =
+            download::carried(&publisher.store, &draft.project, &draft.version, &archive.file).await?;
+        if let Some(sealed) = found
+            && let Ok(release) = publisher.trusted.release(&sealed)
+            && release.archives == draft.archives
+        {
+            return Ok(Some((sealed, release)));
         }
-        Err(error) => Err(error.into()),
     }
+    Ok(None)
 }
 
 /// Fetches everything back the way operators do, and checks it, before anybody is pointed to it.

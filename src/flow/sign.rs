@@ -15,7 +15,7 @@ use crate::step::content::ContentStore;
 use crate::step::keyring::SigningKey;
 use crate::step::progress::Hear;
 use crate::step::upload::Papers;
-use crate::step::{check, read, sign, upload};
+use crate::step::{append, check, read, sign, upload};
 
 /// Signs archives that were exported here: all of one version, all in one folder.
 pub fn sign(
@@ -47,19 +47,25 @@ pub fn sign(
         return Err(Error::FileName(String::new()));
     };
     let (sealed, release) = sign::seal(&Release { project, version, created: now, archives }, key)?;
-    upload::beside(&folder, &papers(&release, sealed, &[], key)?)?;
+    upload::beside(&folder, &papers(&release, sealed, &[], key, &folder, hear)?)?;
     Ok(release)
 }
 
-/// The small files of a release.
+/// Appends the sealed release to its archives, and makes the small files that go with them.
 pub(super) fn papers(
     release: &Verified<Release>,
     sealed: Sealed<Release>,
     chain: &[Step],
     key: &SigningKey,
+    folder: &Path,
+    hear: Hear<'_>,
 ) -> Result<Papers, Error> {
-    let sums = sums::render(release);
+    let mut archives = Vec::new();
+    for archive in &release.archives {
+        archives.push(append::seal(folder, archive, &sealed, hear)?);
+    }
+    let sums = sums::render(&archives);
     let signature = sign::detached(sums.as_bytes(), key)?;
     let trust = chain.iter().flat_map(Step::bytes).collect();
-    Ok(Papers { release: sealed, sums, signature, trust })
+    Ok(Papers { release: sealed, archives, sums, signature, trust })
 }

@@ -1,9 +1,10 @@
-//! Checks archives offline against the release beside them. No socket is opened.
+//! Checks archives offline against the release that they carry, or the one beside them. No socket is opened.
 
 use std::path::{Path, PathBuf};
 
 use super::Error;
 use crate::model::channel::{ChannelError, Freshness, Patience};
+use crate::model::digest::Digest;
 use crate::model::key::PublicKey;
 use crate::model::name::{ChannelName, Version};
 use crate::model::release::{self, Archive, Release};
@@ -13,7 +14,7 @@ use crate::model::time::Timestamp;
 use crate::model::trust::{Step, TrustError, Trusted};
 use crate::step::pin::Pin;
 use crate::step::progress::Hear;
-use crate::step::{check, download, remember};
+use crate::step::{check, download, members, remember};
 
 /// What to verify, and what is known beforehand.
 pub struct Question {
@@ -126,7 +127,11 @@ pub fn verify(ask: &Question, log: &mut Log, hear: Hear<'_>) -> Result<Sound, Er
     }
     let (folder, file) = split(path);
     let absent = || Error::NoRelease { file: path.display().to_string(), name: release::FILE_NAME };
-    let sealed = download::release_beside(&folder)?.ok_or_else(absent);
+    let (carried, index) = if file.is_some() { carried(path)? } else { (None, None) };
+    let sealed = match carried {
+        Some(sealed) => Ok(sealed),
+        None => download::release_beside(&folder)?.ok_or_else(absent),
+    };
     let sealed = log.note("release is there", release::FILE_NAME, sealed)?;
     let beside = log.note(
         "trust documents can be read",
@@ -140,17 +145,22 @@ pub fn verify(ask: &Question, log: &mut Log, hear: Hear<'_>) -> Result<Sound, Er
     log.note("version is not withdrawn", &what, seen.permits(&ask.channel, &release.version, &trusted))?;
 
     let wanted: Vec<Verified<Archive>> = match &file {
-        Some(file) => release.archive_named(file).into_iter().collect(),
+        // The file may have another name than when it was signed; what it holds may not differ.
+        Some(file) => match index {
+            Some(index) => release.archive_with(&index).into_iter().collect(),
+            None => release.archive_named(file).into_iter().collect(),
+        },
         None => release.archives.iter().filter_map(|archive| release.archive_named(&archive.file)).collect(),
     };
     let present = || super::fetch::list(release.archives.iter().map(|archive| &archive.file));
     let strange = || Error::NotInRelease { file: file.clone().unwrap_or_default(), present: present() };
     let known = if wanted.is_empty() { Err(strange()) } else { Ok(()) };
     log.note("release names the archive", file.as_deref().unwrap_or("all of it"), known)?;
+    let place = |name: &str| if file.is_some() { path.clone() } else { folder.join(name) };
     let mut archives = Vec::new();
     for archive in wanted {
         let name = archive.file.clone();
-        let file = log.note("archive is there", &name, download::local(&folder.join(&archive.file)))?;
+        let file = log.note("archive is there", &name, download::local(&place(&archive.file)))?;
         let checked =
             log.note("archive is the signed one, byte for byte", &name, check::archive(file, archive, hear))?;
         archives.push(checked.into_archive());
@@ -279,4 +289,11 @@ fn split(path: &Path) -> (PathBuf, Option<String>) {
     }
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     (path.parent().unwrap_or(Path::new("")).to_owned(), name)
+}
+
+/// The release at the end of an archive, and the digest of its index; neither where there is none.
+fn carried(path: &Path) -> Result<(Option<Sealed<Release>>, Option<Digest>), Error> {
+    let file = download::local(path)?;
+    Ok(members::tail(&file)
+        .map_or((None, None), |tail| (tail.sealed.map(Sealed::from_bytes), Some(tail.index_blob.digest))))
 }

@@ -44,6 +44,12 @@ impl Digest {
         hex::encode(&self.0[..6])
     }
 
+    /// A digest in binary form.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The 32 bytes.
     #[must_use]
     pub fn bytes(&self) -> [u8; 32] {

@@ -126,6 +126,19 @@ impl Image {
         manifest(self.config, &self.layers)
     }
 
+    /// Whether every blob has at most so many bytes, and no engine would refuse their number. Sums of
+    /// sizes in an unverified document could otherwise overflow.
+    pub fn bounded(&self, largest: u64) -> Result<(), String> {
+        if self.layers.len() > MAX_LAYERS {
+            return Err(format!("{} layers", self.layers.len()));
+        }
+        let blobs = self.layers.iter().chain([&self.config, &self.manifest]);
+        match blobs.map(|blob| blob.size).max() {
+            Some(size) if size > largest => Err(format!("a blob of {size} bytes")),
+            _ => Ok(()),
+        }
+    }
+
     /// Layers without repetition, in order: an empty layer often occurs twice.
     #[must_use]
     pub fn unique_layers(&self) -> Vec<Blob> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::archive;
 use super::digest::Digest;
 use super::document::{Document, Subject};
-use super::image::Image;
+use super::image::{Blob, Image};
 use super::name::{ImageTag, Platform, ProjectName, TierName, Version};
 use super::seal::Verified;
 
@@ -37,12 +37,24 @@ pub struct Archive {
     pub tier: TierName,
     /// File name; follows from tier, version and platform.
     pub file: String,
-    /// Bytes of the file.
+    /// Bytes of the file's reproducible part, from its beginning. What follows is this very release,
+    /// sealed, and the file's end: both are written when it is signed.
     pub size: u64,
-    /// Digest of the file.
+    /// Digest of the reproducible part.
     pub digest: Digest,
+    /// The index at the end of the reproducible part: it names every member.
+    pub index: Blob,
     /// What is inside.
     pub image: Image,
+}
+
+/// An archive's file as it is published, with the sealed release at its end. What `SHA256SUMS` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whole {
+    /// File name.
+    pub file: String,
+    /// All of its bytes.
+    pub blob: Blob,
 }
 
 impl Archive {
@@ -59,6 +71,13 @@ impl Verified<Release> {
     pub fn archive(&self, tier: &TierName, platform: &Platform) -> Option<Verified<Archive>> {
         let archive =
             self.archives.iter().find(|archive| archive.tier == *tier && archive.platform() == platform);
+        archive.map(|archive| self.part(archive.clone()))
+    }
+
+    /// The archive with an index, whatever its file is called now.
+    #[must_use]
+    pub fn archive_with(&self, index: &Digest) -> Option<Verified<Archive>> {
+        let archive = self.archives.iter().find(|archive| archive.index.digest == *index);
         archive.map(|archive| self.part(archive.clone()))
     }
 

@@ -2,19 +2,21 @@
 //!
 //! | threat | defence |
 //! |---|---|
-//! | another file, a changed byte | size and SHA-256 of the file |
-//! | longer than announced, a bomb | never more bytes are read or unpacked than the release allows |
+//! | another file, a changed byte | the release names the index, the index names every member, both by SHA-256; what follows them is computed from the sealed release and compared |
+//! | longer than announced, a bomb | no member unpacks to more than the index says, nothing but members is unpacked |
 //! | a signer's tool that packs one thing and signs another | the tar must be, byte for byte, the one that follows from the signed image; layers and configuration by digest |
-//! | a path that is swapped after the check | [`Checked`] keeps the open file, and loading reads from it |
+//! | a path that is swapped after the check | [`Checked`] keeps the open file, loading reads from it and hashes every member again |
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek as _};
+use std::io::{self, BufRead, Read as _};
 use std::path::Path;
+use std::sync::Arc;
 
-use flate2::bufread::MultiGzDecoder;
-
-use super::progress::{Counted, Hear};
-use crate::model::archive::{self, Content, END, padding};
+use super::members::{self, MemberError, Part, TailError};
+use super::progress::{Event, Hear};
+use crate::model::archive::index::Index;
+use crate::model::archive::tail::Tail;
+use crate::model::archive::{self, Content, Entry, padding};
 use crate::model::digest::{Digest, Hasher};
 use crate::model::image::{Blob, Image, ImageError};
 use crate::model::name::TierName;
@@ -32,8 +34,18 @@ pub enum CheckError {
         /// Why.
         source: io::Error,
     },
+    /// The end of the file, where an archive says what is in it.
+    #[error("`{file}` is not a whole archive")]
+    Tail {
+        /// Which archive.
+        file: String,
+        /// What is wrong with it.
+        source: TailError,
+    },
     /// Shorter or longer than signed.
-    #[error("archive `{file}` does not match its release: expected {expected} bytes, found {}", more(*.expected, *.found))]
+    #[error(
+        "archive `{file}` does not match its release: expected {expected} bytes before the seal, found {found}"
+    )]
     Size {
         /// Which archive.
         file: String,
@@ -42,8 +54,8 @@ pub enum CheckError {
         /// Bytes found.
         found: u64,
     },
-    /// Other bytes than signed.
-    #[error("archive `{file}` does not match its release: expected {expected}, read {found}")]
+    /// Another index than signed.
+    #[error("archive `{file}` does not match its release: expected index {expected}, read {found}")]
     Digest {
         /// Which archive.
         file: String,
@@ -51,6 +63,12 @@ pub enum CheckError {
         expected: Digest,
         /// Digest found.
         found: Digest,
+    },
+    /// Sealed with something else than its release.
+    #[error("archive `{file}` does not carry the seal of its release")]
+    Seal {
+        /// Which archive.
+        file: String,
     },
     /// The signed bytes do not hold the signed image.
     #[error("archive `{file}` does not hold the image that it should")]
@@ -65,16 +83,22 @@ pub enum CheckError {
 /// Where an archive differs from the tar that follows from its image.
 #[derive(Debug, thiserror::Error)]
 pub enum Mismatch {
-    /// Not a gzip stream, or one that ends early.
-    #[error("the compressed stream cannot be read")]
+    /// A member that is not the one of the index.
+    #[error(transparent)]
+    Member(MemberError),
+    /// Anything else that stops reading.
+    #[error("the members cannot be read")]
     Stream(#[source] io::Error),
+    /// An index that describes something else.
+    #[error("the index is of another image")]
+    Index,
     /// A tar header that is not the expected one.
     #[error("the entry for `{0}` is not there")]
     Header(String),
     /// Content with another digest.
     #[error("`{0}` has other bytes")]
     Bytes(String),
-    /// Bytes where there must be zeroes, or after the end.
+    /// Bytes where there must be zeroes.
     #[error("there are bytes after `{0}` that belong to nothing")]
     Trailing(String),
     /// A configuration that does not describe the layers.
@@ -82,12 +106,21 @@ pub enum Mismatch {
     Image(#[from] ImageError),
 }
 
+impl From<io::Error> for Mismatch {
+    fn from(error: io::Error) -> Self {
+        match error.downcast::<MemberError>() {
+            Ok(error) => Self::Member(error),
+            Err(error) => Self::Stream(error),
+        }
+    }
+}
+
 /// An archive of which every byte was checked. Only [`archive()`] makes one.
 #[derive(Debug)]
 pub struct Checked {
-    file: File,
+    file: Arc<File>,
     archive: Verified<Archive>,
-    tar: Blob,
+    index: Arc<Index>,
 }
 
 impl Checked {
@@ -103,128 +136,138 @@ impl Checked {
         self.archive
     }
 
-    /// Digest and size of the uncompressed tar.
+    /// What engines need of the tar, from the very file that was checked. Each member is hashed
+    /// again before a byte of it is handed on.
     #[must_use]
-    pub fn tar(&self) -> Blob {
-        self.tar
-    }
-
-    /// The tar, from the very file that was checked.
-    pub fn open_tar(&self) -> io::Result<impl Read + Send + use<>> {
-        let mut file = self.file.try_clone()?;
-        file.rewind()?;
-        Ok(MultiGzDecoder::new(BufReader::with_capacity(BUFFER, file)))
+    pub fn open_tar(&self) -> impl io::Read + Send + use<> {
+        let image = 0..archive::length(&archive::entries(&self.archive.image));
+        let end = io::repeat(0).take(archive::END as u64);
+        Part::read(&self.file, &self.index, &image, members::threads()).chain(end)
     }
 }
-
-/// A download stops one byte after the size that was signed: how much more there is nobody knows.
-fn more(expected: u64, found: u64) -> String {
-    if found > expected { "more".to_owned() } else { found.to_string() }
-}
-
-const BUFFER: usize = 1 << 18;
 
 /// Configurations are small; a larger one is refused, not allocated.
 const MAX_CONFIG: u64 = 4 << 20;
 
-/// Checks size, digest and content.
-pub fn archive(mut file: File, archive: Verified<Archive>, hear: Hear<'_>) -> Result<Checked, CheckError> {
+/// Checks size, digests, seal and content.
+pub fn archive(file: File, archive: Verified<Archive>, hear: Hear<'_>) -> Result<Checked, CheckError> {
     let name = archive.file.clone();
-    let io = |source| CheckError::Io { file: name.clone(), source };
-    file.rewind().map_err(io)?;
-    let found = file.metadata().map_err(io)?.len();
-    if found != archive.size {
-        return Err(CheckError::Size { file: name, expected: archive.size, found });
+    let tail = members::tail(&file).map_err(|source| CheckError::Tail { file: name.clone(), source })?;
+    let (expected, found) = (archive.size, tail.footer.body);
+    if expected != found {
+        return Err(CheckError::Size { file: name, expected, found });
     }
-    let counted = Counted::new(file.try_clone().map_err(io)?, archive.size, hear);
-    let mut hashing = BufReader::with_capacity(BUFFER, Hashing { inner: counted, hasher: Hasher::default() });
-    let content = walk(&archive.image, &mut hashing);
-    // Whatever the walk found, the file's own digest decides which story the error tells.
-    io::copy(&mut hashing, &mut io::sink()).map_err(io)?;
-    let found = hashing.into_inner().hasher.finish();
-    if found != archive.digest {
-        return Err(CheckError::Digest { file: name, expected: archive.digest, found });
+    if tail.index_blob != archive.index {
+        let (expected, found) = (archive.index.digest, tail.index_blob.digest);
+        return Err(CheckError::Digest { file: name, expected, found });
     }
-    let tar = content.map_err(|source| CheckError::Content { file: name, source })?;
-    Ok(Checked { file, archive, tar })
+    if tail.sealed.as_deref().map(Digest::of) != Some(archive.sealed_digest()) {
+        return Err(CheckError::Seal { file: name });
+    }
+    let (file, index) = (Arc::new(file), Arc::new(tail.index));
+    walk(&file, &index, &archive.image, hear).map_err(|source| CheckError::Content { file: name, source })?;
+    Ok(Checked { file, archive, index })
 }
 
-/// Describes an archive that is about to be signed, after checking that it holds this very image.
+/// Describes an archive on this machine for a new release. It must hold this image.
 pub fn describe(path: &Path, tier: &TierName, image: Image, hear: Hear<'_>) -> Result<Archive, CheckError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let io = |source| CheckError::Io { file: name.clone(), source };
-    let file = File::open(path).map_err(io)?;
-    let total = file.metadata().map_err(io)?.len();
-    let hashing = Hashing { inner: Counted::new(file, total, hear), hasher: Hasher::default() };
-    let mut hashing = BufReader::with_capacity(BUFFER, hashing);
-    walk(&image, &mut hashing).map_err(|source| CheckError::Content { file: name.clone(), source })?;
-    io::copy(&mut hashing, &mut io::sink()).map_err(io)?;
-    let hasher = hashing.into_inner().hasher;
+    let file = Arc::new(File::open(path).map_err(io)?);
+    let Tail { footer, index_blob, index, .. } =
+        members::tail(&file).map_err(|source| CheckError::Tail { file: name.clone(), source })?;
+    walk(&file, &Arc::new(index), &image, hear)
+        .map_err(|source| CheckError::Content { file: name.clone(), source })?;
+    let body = digest(&file, footer.body).map_err(io)?;
+    Ok(Archive {
+        tier: tier.clone(),
+        file: name,
+        size: body.size,
+        digest: body.digest,
+        index: index_blob,
+        image,
+    })
+}
+
+/// Digest of the beginning of a file.
+fn digest(mut file: &File, size: u64) -> io::Result<Blob> {
+    io::Seek::rewind(&mut file)?;
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; 1 << 18];
+    let mut part = file.take(size);
+    loop {
+        match part.read(&mut buffer)? {
+            0 => break,
+            read => hasher.update(&buffer[..read]),
+        }
+    }
     let size = hasher.size();
-    Ok(Archive { tier: tier.clone(), file: name, size, digest: hasher.finish(), image })
+    Ok(Blob { digest: hasher.finish(), size })
 }
 
-fn walk(image: &Image, compressed: &mut impl io::BufRead) -> Result<Blob, Mismatch> {
-    let mut tar = Hashing { inner: MultiGzDecoder::new(compressed), hasher: Hasher::default() };
-    let mut last = String::new();
-    for entry in archive::entries(image) {
-        let mut header = [0; archive::BLOCK];
-        tar.read_exact(&mut header).map_err(Mismatch::Stream)?;
-        if header != entry.header() {
-            return Err(Mismatch::Header(entry.path));
-        }
-        match &entry.content {
-            Content::Bytes(bytes) => {
-                let found = read(&mut tar, bytes.len() as u64)?;
-                if found != *bytes {
-                    return Err(Mismatch::Bytes(entry.path));
-                }
-            }
-            Content::Blob(blob) if *blob == image.config => {
-                if blob.size > MAX_CONFIG {
-                    return Err(Mismatch::Bytes(entry.path));
-                }
-                image.check(&read(&mut tar, blob.size)?)?;
-            }
-            Content::Blob(blob) => {
-                let mut content = Hashing { inner: (&mut tar).take(blob.size), hasher: Hasher::default() };
-                io::copy(&mut content, &mut io::sink()).map_err(Mismatch::Stream)?;
-                if content.hasher.size() != blob.size || content.hasher.finish() != blob.digest {
-                    return Err(Mismatch::Bytes(entry.path));
-                }
-            }
-        }
-        zeroes(&mut tar, padding(entry.size()), &entry.path)?;
-        last = entry.path;
+/// Reads every member, and compares the tar with the one that follows from the image.
+fn walk(file: &Arc<File>, index: &Arc<Index>, image: &Image, hear: Hear<'_>) -> Result<(), Mismatch> {
+    if index.image() != image {
+        return Err(Mismatch::Index);
     }
-    zeroes(&mut tar, END, &last)?;
-    match tar.read(&mut [0]).map_err(Mismatch::Stream)? {
-        0 => Ok(Blob { size: tar.hasher.size(), digest: tar.hasher.finish() }),
-        _ => Err(Mismatch::Trailing(last)),
+    let total = index.plain_size();
+    let mut tar = Part::read(file, index, &(0..total), members::threads());
+    let mut done = 0;
+    for entry in index.entries() {
+        hear(Event::Bytes { done, total });
+        compare(&entry, image, &mut tar, &mut |more| hear(Event::Bytes { done: done + more, total }))?;
+        done += entry.span();
     }
+    hear(Event::Bytes { done: total, total });
+    Ok(())
 }
 
-fn read(tar: &mut impl Read, size: u64) -> Result<Vec<u8>, Mismatch> {
+fn compare(entry: &Entry, image: &Image, tar: &mut Part, tell: &mut dyn FnMut(u64)) -> Result<(), Mismatch> {
+    let mut header = [0; archive::BLOCK];
+    tar.read_exact(&mut header)?;
+    if header != entry.header() {
+        return Err(Mismatch::Header(entry.path.clone()));
+    }
+    let other = || Err(Mismatch::Bytes(entry.path.clone()));
+    match &entry.content {
+        Content::Bytes(bytes) => {
+            if read(tar, bytes.len() as u64)? != *bytes {
+                return other();
+            }
+        }
+        Content::Blob(blob) if *blob == image.config => {
+            if blob.size > MAX_CONFIG {
+                return other();
+            }
+            image.check(&read(tar, blob.size)?)?;
+        }
+        Content::Blob(blob) => {
+            if hash(tar, blob.size, tell)? != blob.digest {
+                return other();
+            }
+        }
+    }
+    let padding = read(tar, padding(entry.size()) as u64)?;
+    if padding.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(Mismatch::Trailing(entry.path.clone())) }
+}
+
+fn hash(tar: &mut Part, size: u64, tell: &mut dyn FnMut(u64)) -> io::Result<Digest> {
+    let mut hasher = Hasher::default();
+    while hasher.size() < size {
+        let piece = tar.fill_buf()?;
+        let length = piece.len().min(usize::try_from(size - hasher.size()).unwrap_or(usize::MAX));
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        hasher.update(&piece[..length]);
+        tar.consume(length);
+        tell(hasher.size());
+    }
+    Ok(hasher.finish())
+}
+
+fn read(tar: &mut Part, size: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    tar.take(size).read_to_end(&mut bytes).map_err(Mismatch::Stream)?;
+    tar.take(size).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-fn zeroes(tar: &mut impl Read, count: usize, after: &str) -> Result<(), Mismatch> {
-    let mut bytes = vec![0; count];
-    tar.read_exact(&mut bytes).map_err(Mismatch::Stream)?;
-    if bytes.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(Mismatch::Trailing(after.to_owned())) }
-}
-
-struct Hashing<R> {
-    inner: R,
-    hasher: Hasher,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..read]);
-        Ok(read)
-    }
 }

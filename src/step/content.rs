@@ -52,6 +52,9 @@ const ORIGIN: &str = "dev.imgforge.origin";
 const INPUTS: &str = "dev.imgforge.inputs";
 const CHARTER: &str = "dev.imgforge.charter";
 
+/// What layers come to in archives as they are cut and compressed now; the name changes with that.
+const ARCHIVED: &str = "archived-1";
+
 /// Manifests and configurations are small; a larger one is an error, not an allocation.
 const MAX_DOCUMENT: usize = 4 << 20;
 
@@ -275,7 +278,7 @@ impl ContentStore {
     }
 
     fn archived(&self, digest: &Digest) -> PathBuf {
-        self.folder.join("archived").join(digest.hex())
+        self.folder.join(ARCHIVED).join(digest.hex())
     }
 
     /// A file without a name on the store's disk, for what is on its way in.

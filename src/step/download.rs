@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::atomic::{Draft, open_file, read_bounded};
 use super::progress::{Counted, Event, Hear};
 use super::store::{Key, Store, StoreError};
+use crate::model::archive::tail::{self, FIRST_LOOK, Footer, Tail};
 use crate::model::channel::Channel;
 use crate::model::name::{ChannelName, ProjectName, Version};
 use crate::model::release::{self, Archive, Release};
@@ -40,6 +41,29 @@ pub async fn release(
     version: &Version,
 ) -> Result<Sealed<Release>, StoreError> {
     store.get(&Key::release(project, version), MAX_BYTES).await.map(Sealed::from_bytes)
+}
+
+/// The release that an archive in a store carries at its end; `None` when there is no archive, or none
+/// that was sealed. Nobody says yet that it is this archive's.
+pub async fn carried(
+    store: &Store,
+    project: &ProjectName,
+    version: &Version,
+    file: &str,
+) -> Result<Option<Sealed<Release>>, StoreError> {
+    let key = Key::file(project, version, file);
+    let (mut bytes, size) = match store.end(&key, FIRST_LOOK).await {
+        Ok(end) => end,
+        Err(StoreError::Missing { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let Ok(footer) = Footer::parse(&bytes, size) else {
+        return Ok(None);
+    };
+    if footer.tail_size(size) > bytes.len() as u64 {
+        bytes = store.end(&key, footer.tail_size(size)).await?.0;
+    }
+    Ok(Tail::parse(&bytes, size).ok().and_then(|tail| tail.sealed).map(Sealed::from_bytes))
 }
 
 /// The trust documents of a project from a version on, in order; none is no error.
@@ -139,7 +163,8 @@ impl Unchecked {
     }
 }
 
-/// Copies an archive into a folder. Never more bytes than the release announces are written.
+/// Copies an archive into a folder. Never more bytes are written than the release announces, with the
+/// largest seal that there can be.
 pub async fn archive(
     store: &Store,
     project: &ProjectName,
@@ -155,7 +180,7 @@ pub async fn archive(
     let mut from = store.read(&key).await?;
     let mut draft = Draft::beside(&target).map_err(disk)?;
     let mut out = Counted::new(draft.file(), archive.size, hear);
-    let mut left = archive.size.saturating_add(1);
+    let mut left = archive.size.saturating_add(tail::LARGEST_AFTER);
     while left > 0
         && let Some(mut piece) = from.next().await.map_err(|error| store.error(&key, error))?
     {

@@ -20,8 +20,7 @@ use super::content::{ContentError, ContentStore};
 use super::engine::{Engine, EngineError};
 use super::progress::{Event, Hear};
 use crate::model::archive::{self, Content};
-use crate::model::digest::Hasher;
-use crate::model::image::{Blob, Image};
+use crate::model::image::Image;
 
 /// Whether another image may lose its tag to the one that is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,8 +90,7 @@ pub async fn load(engine: &Engine, checked: &Checked, retag: Retag, hear: Hear<'
         _ => {}
     }
     hear(Event::Doing(&format!("loading `{tag}` into Docker {}", engine.version)));
-    let tar = checked.open_tar().map_err(LoadError::Io)?;
-    send(engine, &tag, tar, Some(checked.tar())).await
+    send(engine, &tag, checked.open_tar()).await
 }
 
 /// Loads an image from the content store under its tag, whoever had that before: this is how the
@@ -119,7 +117,7 @@ pub async fn from_store(
         parts.push_back(Box::new(end));
     }
     parts.push_back(Box::new(io::repeat(0).take(archive::END as u64)));
-    send(engine, &tag, Parts(parts), None).await?;
+    send(engine, &tag, Parts(parts)).await?;
     compare(image, &inspect(engine, &tag).await?.unwrap_or_default())
 }
 
@@ -138,55 +136,50 @@ impl Read for Parts {
     }
 }
 
-async fn send(
-    engine: &Engine,
-    tag: &str,
-    tar: impl Read + Send + 'static,
-    expected: Option<Blob>,
-) -> Result<(), LoadError> {
+async fn send(engine: &Engine, tag: &str, tar: impl Read + Send + 'static) -> Result<(), LoadError> {
     let (send, pieces) = mpsc::channel(QUEUE);
-    let sender = tokio::task::spawn_blocking(move || send_tar(tar, expected, &send));
+    let sender = tokio::task::spawn_blocking(move || send_tar(tar, &send));
     let body = body_try_stream(ReceiverStream::new(pieces));
     let mut answers = Box::pin(engine.docker.import_image(ImportImageOptions::default(), body, None));
+    let mut refused = Ok(());
     while let Some(answer) = answers.next().await {
-        answer.map_err(Engine::refused(format!("load `{tag}`")))?;
+        if let Err(error) = answer {
+            refused = Err(Engine::refused(format!("load `{tag}`"))(error).into());
+            break;
+        }
     }
+    drop(answers);
+    // A file that could not be read is why the engine stopped, not the other way round.
     match sender.await {
-        Ok(result) => result.map_err(LoadError::Io),
-        Err(error) => Err(LoadError::Io(io::Error::other(error))),
+        Ok(Ok(())) => refused,
+        Ok(Err(Stopped::Reading(error))) => Err(LoadError::Io(error)),
+        Ok(Err(Stopped::Engine)) => {
+            refused.and(Err(LoadError::Io(io::Error::other("the engine stopped reading"))))
+        }
+        Err(error) => refused.and(Err(LoadError::Io(io::Error::other(error)))),
     }
 }
 
-/// Sends the tar. The last piece is held back until the digest is the one that was checked, so a
-/// file that changed in between never becomes a complete image.
-fn send_tar(
-    mut tar: impl Read,
-    expected: Option<Blob>,
-    to: &mpsc::Sender<io::Result<Bytes>>,
-) -> io::Result<()> {
-    let gone = || io::Error::other("the engine stopped reading");
-    let mut hasher = Hasher::default();
-    let mut held = Bytes::new();
+/// Why not all of the tar was sent.
+enum Stopped {
+    Reading(io::Error),
+    Engine,
+}
+
+/// Sends the tar. When the file turns out to have changed, the stream breaks off before its end, where
+/// engines look for the image, so it never becomes a complete one.
+fn send_tar(mut tar: impl Read, to: &mpsc::Sender<io::Result<Bytes>>) -> Result<(), Stopped> {
     loop {
         let mut piece = Vec::with_capacity(PIECE);
-        tar.by_ref().take(PIECE as u64).read_to_end(&mut piece)?;
+        if let Err(error) = tar.by_ref().take(PIECE as u64).read_to_end(&mut piece) {
+            let _ = to.blocking_send(Err(io::Error::other("the archive changed after it was checked")));
+            return Err(Stopped::Reading(error));
+        }
         if piece.is_empty() {
-            break;
+            return Ok(());
         }
-        hasher.update(&piece);
-        if !held.is_empty() {
-            to.blocking_send(Ok(held)).map_err(|_| gone())?;
-        }
-        held = piece.into();
+        to.blocking_send(Ok(piece.into())).map_err(|_| Stopped::Engine)?;
     }
-    let size = hasher.size();
-    let found = Blob { digest: hasher.finish(), size };
-    if expected.is_some_and(|expected| expected != found) {
-        let changed = || io::Error::other("the archive changed after it was checked");
-        let _ = to.blocking_send(Err(changed()));
-        return Err(changed());
-    }
-    to.blocking_send(Ok(held)).map_err(|_| gone())
 }
 
 /// Reads back what the engine has under the tag, compares it with what was signed, and makes and

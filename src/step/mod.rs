@@ -2,8 +2,10 @@
 //!
 //! Steps do not know each other, do not print, and read neither the environment nor the clock.
 //! What several of them need is a noun: [`content`], [`store`], [`engine`], [`progress`], [`atomic`],
-//! [`http`], [`layers`], [`stream`], [`web`], [`debs`].
+//! [`http`], [`layers`], [`members`], [`stream`], [`web`], [`debs`].
 
+pub mod append;
+pub mod assemble;
 pub mod atomic;
 pub mod bootstrap;
 pub mod build;
@@ -19,7 +21,9 @@ pub mod inspect;
 pub mod inventory;
 pub mod keyring;
 pub mod layers;
+pub mod list;
 pub mod load;
+pub mod members;
 pub mod normalise;
 pub mod obtain;
 pub mod pack;

@@ -1,9 +1,8 @@
-//! Packs an image into an archive: a tar inside a gzip of many members.
+//! Packs an image into an archive: a tar inside a gzip of many members, and the index of them.
 //!
-//! Each piece of the tar is compressed alone with fixed parameters, so equal pieces give equal
-//! bytes in every archive, and the pieces can be made on all cores. Members are cut at every entry,
-//! so at layers, and every [`PIECE`] bytes within one. Memory is bounded by
-//! [`IN_FLIGHT`] pieces per thread, whatever the size of the image.
+//! One thread reads blobs and decides where members end, the others compress, the first writes in
+//! order: equal content gives equal bytes whatever the number of threads. Memory is bounded by
+//! [`MOST_WAITING`] members, twice: 128 MiB, whatever the size of the image.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -11,24 +10,25 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
-use libdeflater::{CompressionLvl, Compressor};
-
 use super::atomic::Draft;
 use super::content::{ContentError, ContentStore};
+use super::members::{Packer, compressor};
 use super::progress::{Counted, Event, Hear};
-use crate::model::archive::{self, Content, END, padding};
+use crate::model::archive::cut::{Cutter, LEAST, MOST, WINDOW};
+use crate::model::archive::index::{BadIndex, Contents, Index, Member};
+use crate::model::archive::tail::{self, Footer};
+use crate::model::archive::{self, Content, Paper, padding};
 use crate::model::digest::{Digest, Hasher};
 use crate::model::image::{Blob, Image};
 
-/// Uncompressed bytes of a member.
-const PIECE: usize = 1 << 20;
-
-/// libdeflate's level: measured on a Node.js image, 6 is as small as `gzip -6` at six times its
-/// speed; 9 gains one percent and takes three times as long.
-const LEVEL: i32 = 6;
-
-/// Pieces that may wait for each thread.
+/// Members that may wait for each thread.
 const IN_FLIGHT: usize = 4;
+
+/// Members that may wait for all threads together, each with at most 1 MiB of content.
+const MOST_WAITING: usize = 64;
+
+/// Bytes of a blob that are held while its members are cut.
+const BUFFER: usize = 4 * WINDOW;
 
 /// Why there is no archive.
 #[derive(Debug, thiserror::Error)]
@@ -47,176 +47,206 @@ pub enum PackError {
         /// Its digest.
         found: Digest,
     },
+    /// An image that no archive can hold.
+    #[error("the image cannot be packed")]
+    Index(#[from] BadIndex),
 }
 
-/// Writes the archive of an image; the file has its name only when it is whole.
+/// The reproducible part of an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packed {
+    /// All of it.
+    pub body: Blob,
+    /// The index at its end.
+    pub index: Blob,
+}
+
+/// Writes the archive of an image, not signed yet; the file has its name only when it is whole.
 pub fn pack(
     image: &Image,
+    papers: &[Paper],
     store: &ContentStore,
     target: &Path,
     threads: usize,
     hear: Hear<'_>,
-) -> Result<Blob, PackError> {
+) -> Result<Packed, PackError> {
     let io = |error| PackError::Io(target.to_owned(), error);
     let mut draft = Draft::beside(target).map_err(io)?;
-    let packed =
-        compressing(threads, draft.file(), |members| write_tar(image, store, members, hear, &io), io)?;
+    let contents = Contents { image: image.clone(), papers: papers.to_vec(), compressor: compressor() };
+    let packed = compressing(threads, draft.file(), |mut members| {
+        write_tar(image, papers, store, &mut members, hear, &io)?;
+        members.finish(contents, &io)
+    })?;
     draft.keep(target, 0o644).map_err(io)?;
     Ok(packed)
 }
 
 /// Compresses what is written, on so many threads.
-fn compressing(
+fn compressing<T>(
     threads: usize,
     out: &mut dyn Write,
-    write: impl FnOnce(&mut Members<'_>) -> Result<(), PackError>,
-    io: impl Fn(io::Error) -> PackError,
-) -> Result<Blob, PackError> {
+    write: impl FnOnce(Members<'_>) -> Result<T, PackError>,
+) -> Result<T, PackError> {
     std::thread::scope(|scope| {
-        let (work, queue) = sync_channel(threads * IN_FLIGHT);
+        let limit = (threads * IN_FLIGHT).clamp(1, MOST_WAITING);
+        let (work, queue) = sync_channel(limit);
         let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..threads {
+        for _ in 0..threads.clamp(1, MOST_WAITING) {
             let queue = Arc::clone(&queue);
             scope.spawn(move || compress(&queue));
         }
-        let mut members = Members {
-            piece: Vec::with_capacity(PIECE),
+        write(Members {
+            frame: Vec::new(),
             work,
             waiting: VecDeque::new(),
-            limit: threads * IN_FLIGHT,
+            limit,
             out,
             hasher: Hasher::default(),
-        };
-        write(&mut members)?;
-        members.finish().map_err(io)
+            written: Vec::new(),
+        })
     })
 }
 
-/// Bytes that the archive of an image will have, without writing it: the tail that release documents
-/// make of it comes on top. What a layer comes to is remembered, since most layers stay as they are.
+/// Bytes that the members of an image's archive will have, without writing them: the index and the
+/// seals come on top. What a layer comes to is remembered, since most layers stay as they are.
 pub fn size(image: &Image, store: &ContentStore, threads: usize) -> Result<u64, PackError> {
-    let mut total = 0;
-    for entry in archive::entries(image) {
-        let known = match &entry.content {
-            Content::Blob(blob) => store.archived_size(&blob.digest),
-            Content::Bytes(_) => None,
-        };
-        let size = match known {
-            Some(size) => size,
-            None => entry_size(&entry, store, threads)?,
-        };
-        if let (None, Content::Blob(blob)) = (known, &entry.content) {
-            store.remember_archived_size(&blob.digest, size)?;
-        }
-        total += size;
-    }
-    Ok(total)
-}
-
-/// Bytes of the members of one entry.
-fn entry_size(entry: &archive::Entry, store: &ContentStore, threads: usize) -> Result<u64, PackError> {
-    let io = |error| PackError::Io(PathBuf::from(&entry.path), error);
-    let mut nowhere = io::sink();
-    let write = |members: &mut Members<'_>| {
-        members.write(&entry.header()).map_err(io)?;
-        match &entry.content {
-            Content::Bytes(bytes) => members.write(bytes).map_err(io)?,
-            Content::Blob(blob) => {
-                let found = copy(&mut store.open_blob(&blob.digest)?, members).map_err(io)?;
-                if found != *blob {
-                    store.discard(&blob.digest)?;
-                    return Err(PackError::Damaged { expected: blob.digest, found: found.digest });
+    let io = |error| PackError::Io(PathBuf::from("."), error);
+    let mut known = 0;
+    let written = compressing(threads, &mut io::sink(), |mut members| {
+        for entry in archive::entries(image) {
+            members.frame(&entry.header()).map_err(io)?;
+            match &entry.content {
+                Content::Blob(blob) if blob.size >= LEAST as u64 => {
+                    let before = members.settle().map_err(io)?;
+                    if let Some(size) = store.archived_size(&blob.digest) {
+                        known += size;
+                    } else {
+                        members.content(&entry.content, store, (0, blob.size, &|_| {}), &io)?;
+                        store.remember_archived_size(&blob.digest, members.settle().map_err(io)? - before)?;
+                    }
                 }
+                content => members.content(content, store, (0, entry.size(), &|_| {}), &io)?,
             }
+            members.frame(&vec![0; padding(entry.size())]).map_err(io)?;
         }
-        members.write(&vec![0; padding(entry.size())]).map_err(io)
-    };
-    Ok(compressing(threads, &mut nowhere, write, io)?.size)
+        members.settle().map_err(io)
+    })?;
+    Ok(known + written)
 }
 
 fn write_tar(
     image: &Image,
+    papers: &[Paper],
     store: &ContentStore,
     members: &mut Members<'_>,
     hear: Hear<'_>,
     io: &dyn Fn(io::Error) -> PackError,
 ) -> Result<(), PackError> {
-    let total = archive::tar_size(image);
+    let entries = archive::body_entries(image, papers);
+    let total = archive::length(&entries);
     let mut done = 0;
-    for entry in archive::entries(image) {
-        members.write(&entry.header()).map_err(io)?;
-        match &entry.content {
-            Content::Bytes(bytes) => members.write(bytes).map_err(io)?,
-            Content::Blob(blob) => {
-                let mut file = Counted::resumed(store.open_blob(&blob.digest)?, done, total, hear);
-                let found = copy(&mut file, members).map_err(io)?;
-                if found != *blob {
-                    store.discard(&blob.digest)?;
-                    return Err(PackError::Damaged { expected: blob.digest, found: found.digest });
-                }
-            }
-        }
-        members.write(&vec![0; padding(entry.size())]).map_err(io)?;
-        if let Content::Blob(_) = entry.content {
-            members.cut().map_err(io)?;
-        }
-        done += entry.size();
+    for entry in &entries {
+        members.frame(&entry.header()).map_err(io)?;
+        members.content(&entry.content, store, (done, total, hear), io)?;
+        members.frame(&vec![0; padding(entry.size())]).map_err(io)?;
+        done += entry.span();
     }
-    members.write(&[0; END]).map_err(io)?;
     hear(Event::Bytes { done: total, total });
     Ok(())
 }
 
-fn copy(file: &mut impl Read, members: &mut Members<'_>) -> io::Result<Blob> {
-    let mut hasher = Hasher::default();
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            let size = hasher.size();
-            return Ok(Blob { digest: hasher.finish(), size });
-        }
-        hasher.update(&buffer[..read]);
-        members.write(&buffer[..read])?;
-    }
-}
+/// A member and what the index says of it.
+type Made = io::Result<(Vec<u8>, Member)>;
 
 /// A piece to compress, and where the member goes.
-type Work = (Vec<u8>, SyncSender<Vec<u8>>);
+type Work = (Vec<u8>, SyncSender<Made>);
 
 /// Cuts the tar into pieces and writes their members in order.
 struct Members<'a> {
-    piece: Vec<u8>,
+    /// What lies between large blobs: headers, padding, small documents.
+    frame: Vec<u8>,
     work: SyncSender<Work>,
-    waiting: VecDeque<Receiver<Vec<u8>>>,
+    waiting: VecDeque<Receiver<Made>>,
     limit: usize,
     out: &'a mut dyn Write,
     hasher: Hasher,
+    written: Vec<Member>,
 }
 
 impl Members<'_> {
-    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let (now, later) = bytes.split_at(bytes.len().min(PIECE - self.piece.len()));
-            self.piece.extend_from_slice(now);
-            bytes = later;
-            if self.piece.len() == PIECE {
-                self.cut()?;
-            }
+    /// Bytes that share a member with their neighbours.
+    fn frame(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.frame.extend_from_slice(bytes);
+        while self.frame.len() > MOST {
+            let rest = self.frame.split_off(MOST);
+            let piece = std::mem::replace(&mut self.frame, rest);
+            self.piece(piece)?;
         }
         Ok(())
     }
 
-    /// Ends the member here.
-    fn cut(&mut self) -> io::Result<()> {
-        if self.piece.is_empty() {
+    /// The content of an entry; so much was done before it, of so much.
+    fn content(
+        &mut self,
+        content: &Content,
+        store: &ContentStore,
+        (done, total, hear): (u64, u64, Hear<'_>),
+        io: &dyn Fn(io::Error) -> PackError,
+    ) -> Result<(), PackError> {
+        let blob = match content {
+            Content::Bytes(bytes) => return self.frame(bytes).map_err(io),
+            Content::Blob(blob) => blob,
+        };
+        let mut file = Counted::resumed(store.open_blob(&blob.digest)?, done, total, hear);
+        let found = self.blob(&mut file, blob.size).map_err(io)?;
+        if found != *blob {
+            store.discard(&blob.digest)?;
+            return Err(PackError::Damaged { expected: blob.digest, found: found.digest });
+        }
+        Ok(())
+    }
+
+    /// A blob. One that is not small has members of its own, wherever it stands.
+    fn blob(&mut self, file: &mut impl Read, size: u64) -> io::Result<Blob> {
+        let mut hasher = Hasher::default();
+        let mut file = file.take(size.saturating_add(1));
+        let mut buffer = Vec::with_capacity(BUFFER);
+        if size < LEAST as u64 {
+            file.read_to_end(&mut buffer)?;
+            hasher.update(&buffer);
+            self.frame(&buffer)?;
+            return Ok(Blob { size: hasher.size(), digest: hasher.finish() });
+        }
+        let frame = std::mem::take(&mut self.frame);
+        self.piece(frame)?;
+        let mut cutter = Cutter::default();
+        loop {
+            let before = buffer.len();
+            file.by_ref().take((BUFFER - before) as u64).read_to_end(&mut buffer)?;
+            hasher.update(&buffer[before..]);
+            let ended = buffer.len() < BUFFER;
+            let mut at = 0;
+            while buffer.len() - at >= WINDOW || (ended && at < buffer.len()) {
+                let length = cutter.next(&buffer[at..]);
+                self.piece(buffer[at..at + length].to_vec())?;
+                at += length;
+            }
+            if ended {
+                return Ok(Blob { size: hasher.size(), digest: hasher.finish() });
+            }
+            buffer.drain(..at);
+        }
+    }
+
+    /// One member.
+    fn piece(&mut self, piece: Vec<u8>) -> io::Result<()> {
+        if piece.is_empty() {
             return Ok(());
         }
         if self.waiting.len() == self.limit {
             self.write_oldest()?;
         }
         let (done, member) = sync_channel(1);
-        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
         self.work.send((piece, done)).map_err(|_| stopped())?;
         self.waiting.push_back(member);
         Ok(())
@@ -226,18 +256,38 @@ impl Members<'_> {
         let Some(member) = self.waiting.pop_front() else {
             return Ok(());
         };
-        let member = member.recv().map_err(|_| stopped())?;
-        self.hasher.update(&member);
-        self.out.write_all(&member)
+        let (packed, member) = member.recv().map_err(|_| stopped())??;
+        self.written.push(member);
+        self.write(&packed)
     }
 
-    fn finish(mut self) -> io::Result<Blob> {
-        self.cut()?;
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hasher.update(bytes);
+        self.out.write_all(bytes)
+    }
+
+    /// Writes what waits, and tells how many bytes were written so far.
+    fn settle(&mut self) -> io::Result<u64> {
+        let frame = std::mem::take(&mut self.frame);
+        self.piece(frame)?;
         while !self.waiting.is_empty() {
             self.write_oldest()?;
         }
-        let size = self.hasher.size();
-        Ok(Blob { digest: self.hasher.finish(), size })
+        Ok(self.hasher.size())
+    }
+
+    /// Writes what waits, the index, and the end of a file that nobody has signed.
+    fn finish(
+        mut self,
+        contents: Contents,
+        io: &dyn Fn(io::Error) -> PackError,
+    ) -> Result<Packed, PackError> {
+        let index_at = self.settle().map_err(io)?;
+        let index = Index::new(contents, std::mem::take(&mut self.written))?.to_bytes();
+        self.write(&tail::index_member(&index)).map_err(io)?;
+        let body = self.hasher.size();
+        self.out.write_all(&tail::after(Footer { index_at, body }, None)).map_err(io)?;
+        Ok(Packed { body: Blob { size: body, digest: self.hasher.finish() }, index: Blob::of(&index) })
     }
 }
 
@@ -246,10 +296,7 @@ fn stopped() -> io::Error {
 }
 
 fn compress(queue: &Mutex<Receiver<Work>>) {
-    let Ok(level) = CompressionLvl::new(LEVEL) else {
-        return;
-    };
-    let mut compressor = Compressor::new(level);
+    let mut packer = Packer::new();
     loop {
         // The lock is held while waiting: the next piece wakes one thread, which lets the next wait.
         let next = match queue.lock() {
@@ -257,13 +304,8 @@ fn compress(queue: &Mutex<Receiver<Work>>) {
             Err(_) => return,
         };
         let Ok((piece, done)) = next else { return };
-        let mut member = vec![0; compressor.gzip_compress_bound(piece.len())];
-        let Ok(size) = compressor.gzip_compress(&piece, &mut member) else {
-            return;
-        };
-        member.truncate(size);
         // Nobody listens only when writing failed, which is reported there.
-        let _ = done.send(member);
+        let _ = done.send(packer.pack(&piece));
     }
 }
 
@@ -272,7 +314,7 @@ mod tests {
     use super::*;
     use crate::model::image;
 
-    fn packed(threads: usize) -> (tempfile::TempDir, Blob, Vec<u8>) {
+    fn packed(threads: usize) -> (tempfile::TempDir, Packed, Vec<u8>) {
         let folder = tempfile::tempdir().unwrap();
         let store = ContentStore::open(folder.path()).unwrap();
         let (image, config) = image::tests::sample();
@@ -280,17 +322,18 @@ mod tests {
             store.take(&mut &bytes[..]).unwrap();
         }
         let target = folder.path().join("out.tar.gz");
-        let blob = pack(&image, &store, &target, threads, &|_| {}).unwrap();
+        let blob = pack(&image, &[], &store, &target, threads, &|_| {}).unwrap();
         let bytes = std::fs::read(target).unwrap();
         (folder, blob, bytes)
     }
 
     #[test]
     fn the_same_bytes_whatever_the_number_of_threads() {
-        let (_one, blob, bytes) = packed(1);
-        let (_four, same, others) = packed(4);
-        assert_eq!((blob, &bytes), (same, &others));
-        assert_eq!(blob, Blob::of(&bytes));
+        let (_one, one, bytes) = packed(1);
+        let (_four, four, others) = packed(4);
+        assert_eq!((one, &bytes), (four, &others));
+        let body = usize::try_from(one.body.size).unwrap();
+        assert_eq!(one.body, Blob::of(&bytes[..body]));
     }
 
     #[test]
@@ -307,7 +350,9 @@ mod tests {
                 (entry.path().unwrap().display().to_string(), entry.size())
             })
             .collect();
-        let expected: Vec<(String, u64)> = expected.iter().map(|e| (e.path.clone(), e.size())).collect();
+        let mut expected: Vec<(String, u64)> = expected.iter().map(|e| (e.path.clone(), e.size())).collect();
+        let index = tail::Tail::parse(&bytes, bytes.len() as u64).unwrap().index_blob;
+        expected.push(("imgforge/index".to_owned(), index.size));
         assert_eq!(found, expected);
     }
 
@@ -322,7 +367,7 @@ mod tests {
         let layer = folder.path().join("blobs/sha256").join(image.layers[0].digest.hex());
         std::fs::write(layer, b"0ne").unwrap();
         let target = folder.path().join("out.tar.gz");
-        assert!(matches!(pack(&image, &store, &target, 2, &|_| {}), Err(PackError::Damaged { .. })));
+        assert!(matches!(pack(&image, &[], &store, &target, 2, &|_| {}), Err(PackError::Damaged { .. })));
         let left: Vec<_> =
             std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert!(

@@ -5,17 +5,19 @@
 //! Everything but the channel never changes, so a killed publication is run again and finds what it
 //! did before.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::atomic;
 use super::progress::{Event, Hear};
 use super::store::{Key, Put, Source, Store, StoreError};
+use super::stream;
 use crate::model::channel::Channel;
 use crate::model::image::Blob;
 use crate::model::key::PublicKey;
 use crate::model::name::ProjectName;
-use crate::model::release::{self, Release};
+use crate::model::release::{self, Release, Whole};
 use crate::model::seal::{MAX_BYTES, Sealed, Verified};
 use crate::model::sums;
 use crate::model::trust::{self, Step};
@@ -35,6 +37,8 @@ pub enum UploadError {
 pub struct Papers {
     /// The sealed release.
     pub release: Sealed<Release>,
+    /// The archives with that release at their end.
+    pub archives: Vec<Whole>,
     /// `SHA256SUMS`.
     pub sums: String,
     /// Its detached signature.
@@ -63,18 +67,24 @@ impl Papers {
 pub async fn archives(
     store: &Store,
     release: &Verified<Release>,
+    papers: &Papers,
     folder: &Path,
     hear: Hear<'_>,
 ) -> Result<usize, UploadError> {
     let mut new = 0;
-    for archive in &release.archives {
-        let path = folder.join(&archive.file);
-        hear(Event::Doing(&format!("publishing `{}`", archive.file)));
-        let blob = Blob { digest: archive.digest, size: archive.size };
-        let key = Key::file(&release.project, &release.version, &archive.file);
-        new += usize::from(store.put(&key, &blob, Source::File(&path), hear).await? == Put::New);
+    for Whole { file, blob } in &papers.archives {
+        hear(Event::Doing(&format!("publishing `{file}`")));
+        let key = Key::file(&release.project, &release.version, file);
+        new += usize::from(store.put(&key, blob, Source::File(&folder.join(file)), hear).await? == Put::New);
     }
     Ok(new)
+}
+
+/// Puts a file as it is; tells whether it was not there before.
+pub async fn file(store: &Store, key: &Key, path: &Path, hear: Hear<'_>) -> Result<usize, UploadError> {
+    let measure = || stream::measure(&mut File::open(path)?);
+    let blob = measure().map_err(|error| UploadError::Io(path.to_owned(), error))?;
+    Ok(usize::from(store.put(key, &blob, Source::File(path), hear).await? == Put::New))
 }
 
 /// Puts the release document: from here on there is a release.

@@ -28,8 +28,9 @@ const MODEL_CRATES: [&str; 20] = [
 ];
 
 /// What steps share; every other step is a verb, and verbs do not know each other.
-const SHARED_STEPS: [&str; 11] = [
-    "atomic", "content", "debs", "engine", "http", "keyring", "layers", "progress", "store", "stream", "web",
+const SHARED_STEPS: [&str; 12] = [
+    "atomic", "content", "debs", "engine", "http", "keyring", "layers", "members", "progress", "store",
+    "stream", "web",
 ];
 
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {

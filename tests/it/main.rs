@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests read the clock and the environment themselves")]
 
 mod architecture;
+mod archives;
 mod attacks;
 mod bucket;
 mod building;

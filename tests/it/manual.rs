@@ -25,10 +25,16 @@ fn help_reads_well() {
       plan         Show what a build would do, with nothing left to decide; touches nothing
       build        Build images from recipes, through BuildKit
       export       Write built images as plain .tar.gz files that any `docker load` reads
+      inspect      Show what an archive holds: image, layers, directories, members, papers
+      cat          Print one file of an archive's image
+      diff         Compare the files of two archives' images, and say what a fetch of the newer one
+                   would cost
+      delta        Show which bytes of an archive a machine lacks that has others: older versions, other
+                   tiers
       keys         Make, import and show signing keys, in cosign's format
       sign         Sign exported archives: writes a sealed release, SHA256SUMS and its signature beside
                    them
-      verify       Verify archives offline, against the release beside them
+      verify       Verify archives offline, against the release that they carry
       release      Build, pack, sign and publish a version, then move the channel to it
       releases     List what a store has, and which channels lead there
       link         Make a link that anybody may download an archive with, for a while
@@ -195,7 +201,7 @@ fn help_reads_well() {
     assert_session!(home.session(&["verify", "--help"]), @"
     exit 0
     --- stdout
-    Verify archives offline, against the release beside them
+    Verify archives offline, against the release that they carry
 
     Checks the signature of the release, then every byte of the archive, then that it holds the very
     image that the release describes. Never opens a socket.

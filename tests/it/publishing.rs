@@ -77,19 +77,20 @@ fn a_killed_publication_goes_on() {
     let publisher = Publisher::new("t-killed");
     let files = ["t-1.2.0-linux-amd64.tar.gz", "SHA256SUMS", "SHA256SUMS.sig", "release.sigstore.json"];
     let bytes = |file: &str| fs::read(publisher.object("releases/1.2.0").join(file)).unwrap();
-    let first = files.map(bytes);
     let channel = publisher.object("channels/stable.sigstore.json");
     // Killed after each object: what comes after it is not there.
     for done in 0..=files.len() {
-        let release = bytes(files[3]);
+        let before = files.map(bytes);
         fs::remove_file(&channel).unwrap();
         for file in &files[done..] {
             fs::remove_file(publisher.object("releases/1.2.0").join(file)).unwrap();
         }
         let again = publisher.release(&["t", "--version", "1.2.0"]);
         assert!(again.starts_with("exit 0"), "after {done}: {again}");
-        assert!(bytes(files[0]) == first[0] && bytes(files[1]) == first[1], "after {done}");
-        assert!(done < 4 || bytes(files[3]) == release, "after {done}: another release");
+        // Nobody signs twice the same way, but an archive carries the seal that the others get.
+        for number in [0, 1, 3] {
+            assert_eq!(bytes(files[number]) == before[number], done > 0, "after {done}: {}", files[number]);
+        }
         must(&mut publisher.0.imgforge(&[
             "verify",
             publisher.object("releases/1.2.0").to_str().unwrap(),

@@ -12,9 +12,10 @@ use imgforge::model::seal::Sealed;
 use imgforge::model::time::Timestamp;
 use imgforge::step::content::ContentStore;
 use imgforge::step::keyring::{self, SigningKey};
+use imgforge::step::pack::{self, Packed};
 use imgforge::step::store::Store;
 use imgforge::step::upload::Papers;
-use imgforge::step::{pack, sign, upload};
+use imgforge::step::{append, sign, upload};
 
 use crate::harness::{Home, PASSWORD};
 
@@ -52,26 +53,36 @@ impl Bench {
 
     /// An image with one layer that holds one file.
     pub(crate) fn image(&self, tier: &str, version: &str, text: &str) -> (ContentStore, Image) {
+        self.layered(tier, version, &[layer(text)])
+    }
+
+    /// An image with these layers.
+    pub(crate) fn layered(&self, tier: &str, version: &str, layers: &[Vec<u8>]) -> (ContentStore, Image) {
         let store = ContentStore::open(&self.home.path("content")).unwrap();
-        let layer = store.take(&mut layer(text).as_slice()).unwrap();
+        let layers: Vec<_> = layers.iter().map(|layer| store.take(&mut layer.as_slice()).unwrap()).collect();
         let config = serde_json::json!({
             "architecture": "amd64", "os": "linux", "config": {"Cmd": ["/hello"]},
-            "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
+            "rootfs": {"type": "layers", "diff_ids": layers.iter().map(|layer| layer.digest).collect::<Vec<_>>()},
         });
         let config = config.to_string().into_bytes();
         store.take(&mut config.as_slice()).unwrap();
         let tag = format!("{}/{tier}:{version}", self.project).parse().unwrap();
-        let image = Image::new(tag, "linux/amd64".parse().unwrap(), &config, vec![layer]).unwrap();
+        let image = Image::new(tag, "linux/amd64".parse().unwrap(), &config, layers).unwrap();
         (store, image)
     }
 
     /// Packs an image.
     pub(crate) fn archive(&self, tier: &str, version: &str, text: &str) -> Archive {
-        let (store, image) = self.image(tier, version, text);
+        self.pack(tier, version, self.image(tier, version, text))
+    }
+
+    /// Packs an image, with all threads that a machine may have.
+    pub(crate) fn pack(&self, tier: &str, version: &str, (store, image): (ContentStore, Image)) -> Archive {
         let tier = tier.parse().unwrap();
         let file = file_name(&tier, &version.parse().unwrap(), &image.platform);
-        let packed = pack::pack(&image, &store, &self.home.path("dist").join(&file), 2, &|_| {}).unwrap();
-        Archive { tier, file, size: packed.size, digest: packed.digest, image }
+        let target = self.home.path("dist").join(&file);
+        let Packed { body, index } = pack::pack(&image, &[], &store, &target, 2, &|_| {}).unwrap();
+        Archive { tier, file, size: body.size, digest: body.digest, index, image }
     }
 
     /// A release of these archives.
@@ -83,13 +94,16 @@ impl Bench {
     /// Publishes a release with a key, without asking whether that is right.
     pub(crate) fn publish(&self, release: &Release, key: &SigningKey) -> Sealed<Release> {
         let (sealed, verified) = sign::seal(release, key).unwrap();
-        let sums = imgforge::model::sums::render(&verified);
+        let folder = self.home.path("dist");
+        let seal = |archive| append::seal(&folder, archive, &sealed, &|_| {}).unwrap();
+        let archives: Vec<_> = verified.archives.iter().map(seal).collect();
+        let sums = imgforge::model::sums::render(&archives);
         let signature = sign::detached(sums.as_bytes(), key).unwrap();
-        let papers = Papers { release: sealed.clone(), sums, signature, trust: Vec::new() };
-        let (store, dist) = (self.store(), self.home.path("dist"));
+        let papers = Papers { release: sealed.clone(), archives, sums, signature, trust: Vec::new() };
+        let store = self.store();
         wait(async {
             upload::release(&store, &verified, &papers).await?;
-            upload::archives(&store, &verified, &dist, &|_| {}).await?;
+            upload::archives(&store, &verified, &papers, &folder, &|_| {}).await?;
             upload::sums(&store, &verified, &papers, key.public()).await
         })
         .unwrap();

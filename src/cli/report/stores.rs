@@ -12,6 +12,10 @@ pub(super) fn store(error: &StoreError) -> (Code, &'static str) {
         StoreError::Conflict { .. } => {
             (Code::Other, "somebody else published meanwhile; look, then run it again")
         }
+        StoreError::Changed { .. } => (
+            Code::Network,
+            "nothing of the new one was mixed with the old; run the same command again, or ask who publishes: a release never changes",
+        ),
         StoreError::Io { .. } => (Code::Other, "check the store and its permissions"),
         StoreError::Unreachable { .. } => {
             (Code::Network, "run the same command again: it goes on where it stopped")

@@ -4,18 +4,30 @@
 //! ([`Draft`]), and a pointer is replaced by a rename. Writers of the pointer take turns by a lock.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Seek as _};
 use std::path::{Path, PathBuf};
 
 use super::fault::Fault;
+use super::span::{Extent, Span};
 use super::{Key, MAX_POINTER, Put, Reader, Source};
 use crate::model::image::Blob;
 use crate::step::atomic::{self, Draft};
 use crate::step::progress::{Counted, Hear};
 use crate::step::stream;
 
-pub(super) fn open(root: &Path, key: &Key) -> Result<Reader, Fault> {
-    Ok(Reader::file(atomic::open_file(&path(root, key))?, key))
+pub(super) fn open(root: &Path, key: &Key, span: Span) -> Result<Reader, Fault> {
+    let mut file = atomic::open_file(&path(root, key))?;
+    let total = file.metadata()?.len();
+    let bytes = match span {
+        Span::From(start) => start..total,
+        Span::Part { start, end } => start..end,
+        Span::Last(count) => total.saturating_sub(count)..total,
+    };
+    if bytes.start > bytes.end || bytes.end > total {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
+    file.seek(io::SeekFrom::Start(bytes.start))?;
+    Ok(Reader::file(file, key, Extent { bytes, total }))
 }
 
 pub(super) fn size(root: &Path, key: &Key) -> Result<Option<u64>, Fault> {

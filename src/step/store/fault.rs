@@ -16,6 +16,8 @@ pub enum Fault {
     Missing,
     /// It is there with other bytes.
     Conflict,
+    /// Another object came under its name while it was read.
+    Changed,
     /// The server knows who asks, and refuses.
     Denied(Answer),
     /// No answer, or none that says more than "later".

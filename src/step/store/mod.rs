@@ -15,9 +15,11 @@ mod directory;
 mod fault;
 mod key;
 mod reader;
+mod span;
 mod web;
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ use crate::model::image::Blob;
 use crate::model::name::{ChannelName, ProjectName, Version};
 use crate::step::http::{self, Purpose};
 use crate::step::progress::Hear;
+use span::Span;
 
 /// A place for releases.
 #[derive(Debug, Clone)]
@@ -86,6 +89,14 @@ pub enum StoreError {
     /// It was there with other bytes, and may not change.
     #[error("store `{store}` already has another `{key}`")]
     Conflict {
+        /// Which store.
+        store: Address,
+        /// Which object.
+        key: Key,
+    },
+    /// It was replaced while it was read.
+    #[error("store `{store}` has another `{key}` now than when reading it began")]
+    Changed {
         /// Which store.
         store: Address,
         /// Which object.
@@ -173,10 +184,27 @@ impl Store {
 
     /// An object, for reading from its start.
     pub async fn read(&self, key: &Key) -> Result<Reader, StoreError> {
+        self.span(key, Span::From(0)).await
+    }
+
+    /// Some bytes of an object.
+    pub async fn part(&self, key: &Key, part: Range<u64>) -> Result<Reader, StoreError> {
+        self.span(key, Span::Part { start: part.start, end: part.end }).await
+    }
+
+    /// The last bytes of an object, all of it if it has fewer, and its size.
+    pub async fn end(&self, key: &Key, count: u64) -> Result<(Vec<u8>, u64), StoreError> {
+        let mut reader = self.span(key, Span::Last(count)).await?;
+        let total = reader.total();
+        let most = usize::try_from(count).unwrap_or(usize::MAX);
+        Ok((reader.to_end(most).await.map_err(|fault| self.error(key, fault))?, total))
+    }
+
+    async fn span(&self, key: &Key, span: Span) -> Result<Reader, StoreError> {
         let reader = match self {
-            Self::Directory(root) => directory::open(root, key),
-            Self::Bucket(bucket) => Reader::bucket(bucket, key).await,
-            Self::Web(web) => Reader::web(web, key).await,
+            Self::Directory(root) => directory::open(root, key, span),
+            Self::Bucket(bucket) => Reader::bucket(bucket, key, span).await,
+            Self::Web(web) => Reader::web(web, key, span).await,
         };
         reader.map_err(|fault| self.error(key, fault))
     }
@@ -293,6 +321,7 @@ impl Store {
         match fault {
             Fault::Missing => StoreError::Missing { store, key },
             Fault::Conflict => StoreError::Conflict { store, key },
+            Fault::Changed => StoreError::Changed { store, key },
             Fault::Denied(source) => StoreError::Denied { store, key, source },
             Fault::Unreachable(why) => StoreError::Unreachable { store, key, source: io::Error::other(why) },
             Fault::Refused(source) => StoreError::Refused { store, key, source },

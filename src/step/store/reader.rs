@@ -7,18 +7,22 @@ use std::io::Read as _;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 
-use super::bucket::Bucket;
+use super::bucket::{self, Bucket};
 use super::fault::Fault;
+use super::span::{Extent, Span};
 use super::web::{self, Web, pause};
 use super::{Key, io};
 use crate::step::stream::PIECE;
 
-/// An object that is being read.
+/// Bytes of an object that are being read.
 pub struct Reader {
     from: From,
     key: Key,
-    /// Bytes that were read.
+    /// The next byte.
     at: u64,
+    /// The one after the last, and the size of the object: what is left may be asked for again.
+    end: u64,
+    total: u64,
     etag: Option<String>,
     body: Body,
 }
@@ -40,27 +44,40 @@ enum Body {
 const TRIES: u32 = 5;
 
 impl Reader {
-    pub(super) fn file(file: File, key: &Key) -> Self {
-        Self { from: From::Directory, key: key.clone(), at: 0, etag: None, body: Body::File(file) }
+    pub(super) fn file(file: File, key: &Key, Extent { bytes, total }: Extent) -> Self {
+        let (at, end, key) = (bytes.start, bytes.end, key.clone());
+        Self { from: From::Directory, key, at, end, total, etag: None, body: Body::File(file) }
     }
 
-    pub(super) async fn web(web: &Web, key: &Key) -> Result<Self, Fault> {
-        let answer = web.get(key, 0, None).await?;
-        let (key, etag) = (key.clone(), web::etag(&answer));
-        Ok(Self { from: From::Web(web.clone()), key, at: 0, etag, body: Body::Web(answer) })
+    pub(super) async fn web(web: &Web, key: &Key, span: Span) -> Result<Self, Fault> {
+        let web::Got { extent: Extent { bytes, total }, etag, answer } = web.get(key, span, None).await?;
+        let (at, end, key, from) = (bytes.start, bytes.end, key.clone(), From::Web(web.clone()));
+        Ok(Self { from, key, at, end, total, etag, body: Body::Web(answer) })
     }
 
-    pub(super) async fn bucket(bucket: &Bucket, key: &Key) -> Result<Self, Fault> {
-        let (body, etag) = bucket.get(key, 0, None).await?;
-        let key = key.clone();
-        Ok(Self { from: From::Bucket(bucket.clone()), key, at: 0, etag, body: Body::Bucket(body) })
+    pub(super) async fn bucket(bucket: &Bucket, key: &Key, span: Span) -> Result<Self, Fault> {
+        let bucket::Got { extent: Extent { bytes, total }, etag, body } = bucket.get(key, span, None).await?;
+        let (at, end, key, from) = (bytes.start, bytes.end, key.clone(), From::Bucket(bucket.clone()));
+        Ok(Self { from, key, at, end, total, etag, body: Body::Bucket(body) })
+    }
+
+    /// The size of the object.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.total
     }
 
     /// The next bytes; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         let mut tries = 0;
         loop {
-            let fault = match self.body.next().await {
+            let fault = match self.body.next(self.end - self.at).await {
+                Ok(None) if self.end != u64::MAX && self.at < self.end => {
+                    Fault::Unreachable("the connection ended before the object did".to_owned())
+                }
+                Ok(Some(piece)) if piece.len() as u64 > self.end - self.at => {
+                    return Err(Fault::Unreachable("it sends more bytes than it announced".to_owned()));
+                }
                 Ok(piece) => {
                     self.at += piece.as_ref().map_or(0, |piece| piece.len() as u64);
                     return Ok(piece);
@@ -73,11 +90,15 @@ impl Reader {
             };
             tries += 1;
             pause(tries).await;
+            let rest = match self.end {
+                end if end == self.total => Span::From(self.at),
+                end => Span::Part { start: self.at, end },
+            };
             match &self.from {
                 From::Directory => return Err(fault),
-                From::Web(web) => self.body = Body::Web(web.get(&self.key, self.at, Some(etag)).await?),
+                From::Web(web) => self.body = Body::Web(web.get(&self.key, rest, Some(etag)).await?.answer),
                 From::Bucket(bucket) => {
-                    self.body = Body::Bucket(bucket.get(&self.key, self.at, Some(etag)).await?.0);
+                    self.body = Body::Bucket(bucket.get(&self.key, rest, Some(etag)).await?.body);
                 }
             }
         }
@@ -103,10 +124,11 @@ impl Reader {
 }
 
 impl Body {
-    async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+    /// The next bytes; of a file, which goes on after a part of it, so many at most.
+    async fn next(&mut self, most: u64) -> Result<Option<Bytes>, Fault> {
         match self {
             Self::File(file) => {
-                let mut piece = vec![0; PIECE];
+                let mut piece = vec![0; PIECE.min(usize::try_from(most).unwrap_or(PIECE))];
                 let read = file.read(&mut piece)?;
                 piece.truncate(read);
                 Ok((read > 0).then(|| piece.into()))

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use reqwest::header::{ETAG, IF_RANGE, RANGE};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName, IF_RANGE, RANGE};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 
 use super::Key;
 use super::fault::Fault;
+use super::span::{Extent, Span};
 
 /// A web server, or the public domain of a bucket.
 #[derive(Debug, Clone)]
@@ -15,30 +16,39 @@ pub struct Web {
     pub(super) url: String,
 }
 
+/// An answer whose beginning is known to be right.
+pub(super) struct Got {
+    pub(super) extent: Extent,
+    pub(super) etag: Option<String>,
+    pub(super) answer: Response,
+}
+
 /// Tries for one request.
 const TRIES: u32 = 5;
 
 impl Web {
-    /// An object from `start`; with its validator, only if it still is the same one.
-    pub(super) async fn get(&self, key: &Key, start: u64, same: Option<&str>) -> Result<Response, Fault> {
+    /// Bytes of an object; with its validator, only if it still is the same one.
+    pub(super) async fn get(&self, key: &Key, span: Span, same: Option<&str>) -> Result<Got, Fault> {
         let address = format!("{}/{key}", self.url);
         let ask = || {
-            let request = self.client.get(&address);
-            match same {
-                Some(etag) if start > 0 => {
-                    request.header(RANGE, format!("bytes={start}-")).header(IF_RANGE, etag)
-                }
-                _ => request,
+            let mut request = self.client.get(&address);
+            if let Some(range) = span.header() {
+                request = request.header(RANGE, range);
+                request = same.into_iter().fold(request, |request, etag| request.header(IF_RANGE, etag));
             }
+            request
         };
         let answer = patiently(&ask).await?;
-        let wanted = if start == 0 { StatusCode::OK } else { StatusCode::PARTIAL_CONTENT };
-        let begins = format!("bytes {start}-");
-        let range = answer.headers().get("content-range").and_then(|range| range.to_str().ok());
-        if answer.status() != wanted || (start > 0 && !range.is_some_and(|r| r.starts_with(&begins))) {
-            return Err(Fault::Unreachable("the server cannot go on where the connection broke".to_owned()));
+        let etag = etag(&answer);
+        if same.is_some() && etag.as_deref() != same {
+            return Err(Fault::Changed);
         }
-        Ok(answer)
+        let text = |name: HeaderName| answer.headers().get(name)?.to_str().ok();
+        let partial = answer.status() == StatusCode::PARTIAL_CONTENT;
+        let range = if partial { Some(text(CONTENT_RANGE).unwrap_or_default()) } else { None };
+        let length = text(CONTENT_LENGTH).and_then(|length| length.parse().ok());
+        let extent = span.answered(range, length)?;
+        Ok(Got { extent, etag, answer })
     }
 
     /// The size of an object; `None` when there is none.
@@ -56,7 +66,7 @@ impl Web {
 }
 
 /// The validator of an answer, if it is a strong one.
-pub(super) fn etag(answer: &Response) -> Option<String> {
+fn etag(answer: &Response) -> Option<String> {
     let etag = answer.headers().get(ETAG)?.to_str().ok()?;
     etag.starts_with('"').then(|| etag.to_owned())
 }

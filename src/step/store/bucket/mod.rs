@@ -22,6 +22,7 @@ use md5::{Digest as _, Md5};
 
 use super::access::{Access, OpenError};
 use super::fault::{Answer, Fault};
+use super::span::{Extent, Span};
 use super::{Address, Key, Put, Reader, Source};
 use crate::model::image::Blob;
 use crate::step::atomic;
@@ -35,6 +36,13 @@ pub struct Bucket {
     name: String,
     prefix: String,
     uploads: PathBuf,
+}
+
+/// An answer whose beginning is known to be right.
+pub(super) struct Got {
+    pub(super) extent: Extent,
+    pub(super) etag: Option<String>,
+    pub(super) body: ByteStream,
 }
 
 /// The name of the metadata with the digest of an object.
@@ -62,18 +70,20 @@ impl Bucket {
         format!("{}{key}", self.prefix)
     }
 
-    /// An object from `start`; with its validator, only if it still is the same one.
-    pub(super) async fn get(
-        &self,
-        key: &Key,
-        start: u64,
-        same: Option<&str>,
-    ) -> Result<(ByteStream, Option<String>), Fault> {
+    /// Bytes of an object; with its validator, only if it still is the same one.
+    pub(super) async fn get(&self, key: &Key, span: Span, same: Option<&str>) -> Result<Got, Fault> {
         let request = self.client.get_object().bucket(&self.name).key(self.key(key));
-        let range = (start > 0).then(|| format!("bytes={start}-"));
-        let request = request.set_range(range).set_if_match(same.map(str::to_owned));
-        let object = request.send().await?;
-        Ok((object.body, object.e_tag))
+        let request = request.set_range(span.header()).set_if_match(same.map(str::to_owned));
+        let object = request.send().await.map_err(|error| match Fault::from(error) {
+            Fault::Conflict => Fault::Changed,
+            fault => fault,
+        })?;
+        if same.is_some() && object.e_tag.as_deref() != same {
+            return Err(Fault::Changed);
+        }
+        let length = object.content_length.and_then(|length| u64::try_from(length).ok());
+        let extent = span.answered(object.content_range.as_deref(), length)?;
+        Ok(Got { extent, etag: object.e_tag, body: object.body })
     }
 
     /// The size of an object and the digest that it was put with; `None` when there is none.
@@ -103,7 +113,7 @@ impl Bucket {
             Some((_, Some(digest))) => digest == expected.digest.hex(),
             // Somebody else's tool put it there.
             Some((_, None)) => {
-                let mut reader = Reader::bucket(self, key).await?;
+                let mut reader = Reader::bucket(self, key, Span::From(0)).await?;
                 let mut hashing = stream::Hashing::new(std::io::sink());
                 while let Some(piece) = reader.next().await? {
                     std::io::Write::write_all(&mut hashing, &piece)?;
@@ -183,7 +193,7 @@ impl Bucket {
     }
 
     async fn current(&self, key: &Key) -> Result<(Option<Vec<u8>>, Option<String>), Fault> {
-        match Reader::bucket(self, key).await {
+        match Reader::bucket(self, key, Span::From(0)).await {
             Ok(mut reader) => {
                 let etag = reader.etag().map(str::to_owned);
                 Ok((Some(reader.to_end(super::MAX_POINTER).await?), etag))

@@ -1,16 +1,26 @@
-//! What is in an archive: an OCI layout and Docker's `manifest.json` in one tar.
+//! What is in an archive: an OCI layout and Docker's `manifest.json` in one tar, cut into gzip
+//! members that can each be fetched, verified and unpacked alone.
 //!
-//! **Invariant:** an archive's tar is a pure function of its [`Image`] and the bytes of its blobs.
-//! A reader therefore parses no foreign index and no foreign tar header: it computes the entries
-//! that must be there and compares. An archive whose `index.json` and `manifest.json` disagree, that
-//! holds a second image, an odd entry type or a surprising name is simply not equal.
+//! **Invariant:** an archive's tar is a pure function of its [`Image`], its [`Paper`]s and the bytes
+//! of its blobs. A reader therefore parses no foreign tar header: it computes the entries that must
+//! be there and compares. An archive whose `index.json` and `manifest.json` disagree, that holds a
+//! second image, an odd entry type or a surprising name is simply not equal.
 //!
-//! Order: layers, configuration, manifest, then the small documents that engines start from.
+//! Order: layers, configuration, manifest, the small documents that engines start from, papers;
+//! then the [`tail`]: the [`mod@index`], the sealed release, and the [`tail::Footer`] by which both are
+//! found. [`cut`] says where members end, and [`delta`] which of them a machine lacks.
+
+pub mod cut;
+pub mod delta;
+pub mod gzip;
+pub mod index;
+pub mod tail;
+pub mod tree;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
 use super::image::{Blob, Image, json};
@@ -44,6 +54,12 @@ impl Entry {
         }
     }
 
+    /// Header, content and padding.
+    #[must_use]
+    pub fn span(&self) -> u64 {
+        BLOCK as u64 + self.size() + padding(self.size()) as u64
+    }
+
     /// The 512 bytes before the content: a regular file, mode 0644, no owner, no time.
     #[must_use]
     pub fn header(&self) -> [u8; BLOCK] {
@@ -75,7 +91,7 @@ pub fn padding(size: u64) -> usize {
     (BLOCK - used) % BLOCK
 }
 
-/// Everything in the archive of an image, in order.
+/// What engines read of an archive, in order.
 #[must_use]
 pub fn entries(image: &Image) -> Vec<Entry> {
     let blob = |blob: Blob| Entry { path: blob_path(&blob), content: Content::Blob(blob) };
@@ -89,11 +105,61 @@ pub fn entries(image: &Image) -> Vec<Entry> {
     entries
 }
 
-/// Bytes of the whole tar.
+/// A document about the image that travels in the archive: an SBOM, provenance, a compose file.
+///
+/// Engines ignore them, and readers that do not know one only check its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paper {
+    /// Its name below [`FOLDER`]: lower-case letters, digits, `.` and `-`.
+    pub name: String,
+    /// Digest of its bytes.
+    pub digest: Digest,
+    /// Number of bytes.
+    pub size: u64,
+}
+
+/// Where in the tar imgforge keeps what engines do not look for.
+pub const FOLDER: &str = "imgforge";
+
+/// Most papers of an archive.
+const MAX_PAPERS: usize = 64;
+
+/// Why these cannot be the papers of an archive.
+fn check_papers(papers: &[Paper], largest: u64) -> Result<(), String> {
+    let is_name = |name: &str| {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        (1..=64).contains(&name.len())
+            && name.bytes().all(|byte| plain(byte) || byte == b'.' || byte == b'-')
+            && name.bytes().next().is_some_and(plain)
+            && ![tail::INDEX, tail::RELEASE].contains(&name)
+    };
+    if papers.len() > MAX_PAPERS {
+        return Err(format!("{} papers", papers.len()));
+    }
+    if let Some(paper) = papers.iter().find(|paper| !is_name(&paper.name) || paper.size > largest) {
+        return Err(format!("a paper `{}` of {} bytes", paper.name, paper.size));
+    }
+    match papers.windows(2).find(|pair| pair[0].name >= pair[1].name) {
+        Some(pair) => Err(format!("`{}` after `{}`", pair[1].name, pair[0].name)),
+        None => Ok(()),
+    }
+}
+
+/// The entries that an archive's members hold.
 #[must_use]
-pub fn tar_size(image: &Image) -> u64 {
-    let entry = |entry: &Entry| BLOCK as u64 + entry.size() + padding(entry.size()) as u64;
-    entries(image).iter().map(entry).sum::<u64>() + END as u64
+pub fn body_entries(image: &Image, papers: &[Paper]) -> Vec<Entry> {
+    let paper = |paper: &Paper| Entry {
+        path: format!("{FOLDER}/{}", paper.name),
+        content: Content::Blob(Blob { digest: paper.digest, size: paper.size }),
+    };
+    entries(image).into_iter().chain(papers.iter().map(paper)).collect()
+}
+
+/// Bytes of entries in a tar.
+#[must_use]
+pub fn length(entries: &[Entry]) -> u64 {
+    entries.iter().map(Entry::span).sum()
 }
 
 /// The archive's file name.

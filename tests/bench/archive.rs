@@ -1,0 +1,290 @@
+//! Measures archives against the tools that people use today: `tests/bench/archive` makes the data and
+//! runs this. Everything is measured in turns in one run, and the ratios are what counts: the seconds
+//! belong to the machine.
+//!
+//! Input: a folder with layers as `NAME.layer`, and `releases`, whose lines are `RELEASE LAYER...`; the
+//! first is the one that a machine has, the others are compared with it.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on should stop there and say where")]
+#![expect(clippy::print_stdout, reason = "the table is the result")]
+#![expect(clippy::cast_precision_loss, reason = "ratios of sizes and times")]
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use imgforge::flow::inspect;
+use imgforge::flow::verify::{Log, Question, Trust, verify};
+use imgforge::model::archive;
+use imgforge::model::archive::Content;
+use imgforge::model::channel::Patience;
+use imgforge::model::image::Image;
+use imgforge::model::release::{Archive, Release};
+use imgforge::model::time::Timestamp;
+use imgforge::step::content::ContentStore;
+use imgforge::step::keyring::{self, SigningKey};
+use imgforge::step::pack::{self, Packed};
+use imgforge::step::{append, sign};
+
+const ROUNDS: usize = 3;
+const THREADS: usize = 2;
+
+struct Bench {
+    folder: PathBuf,
+    store: ContentStore,
+    key: SigningKey,
+}
+
+fn main() {
+    // `cargo test --all-targets` and the like run this without a folder: there is nothing to measure.
+    let Some(folder) = std::env::args().skip(1).find(|argument| !argument.starts_with('-')) else { return };
+    let folder = PathBuf::from(folder);
+    let keys = tempfile::tempdir().unwrap();
+    keyring::generate(keys.path(), "cosign", b"bench").unwrap();
+    let key = keyring::open(&keys.path().join("cosign.key"), b"bench").unwrap();
+    let store = ContentStore::open(&folder.join("content")).unwrap();
+    let bench = Bench { folder, store, key };
+    let releases = fs::read_to_string(bench.folder.join("releases")).unwrap();
+    let releases: Vec<Vec<&str>> = releases.lines().map(|line| line.split(' ').collect()).collect();
+    let (old, tar) = (bench.archive(&releases[0]), bench.tar(&releases[0]));
+    bench.packing(&releases[0], &tar);
+    bench.verifying(&old, &tar);
+    bench.updating(&old, &releases);
+}
+
+impl Bench {
+    fn image(&self, release: &[&str]) -> Image {
+        let take = |name: &&str| {
+            let mut file = File::open(self.folder.join(format!("{name}.layer"))).unwrap();
+            self.store.take(&mut file).unwrap()
+        };
+        let layers: Vec<_> = release[1..].iter().map(take).collect();
+        let digests: Vec<_> = layers.iter().map(|layer| layer.digest).collect();
+        let config = serde_json::json!({
+            "architecture": "amd64", "os": "linux", "config": {},
+            "rootfs": {"type": "layers", "diff_ids": digests},
+        });
+        let config = config.to_string().into_bytes();
+        self.store.take(&mut config.as_slice()).unwrap();
+        let tag = "bench/node:1.0.0".parse().unwrap();
+        Image::new(tag, "linux/amd64".parse().unwrap(), &config, layers).unwrap()
+    }
+
+    fn pack(&self, image: &Image, to: &Path) -> Packed {
+        pack::pack(image, &[], &self.store, to, THREADS, &|_| {}).unwrap()
+    }
+
+    /// Packs and signs a release.
+    fn archive(&self, release: &[&str]) -> PathBuf {
+        let image = self.image(release);
+        let folder = self.folder.join(release[0]);
+        let file = "node-1.0.0-linux-amd64.tar.gz".to_owned();
+        let path = folder.join(&file);
+        let Packed { body, index } = self.pack(&image, &path);
+        let tier = "node".parse().unwrap();
+        let archive = Archive { tier, file, size: body.size, digest: body.digest, index, image };
+        let (project, version) = ("bench".parse().unwrap(), "1.0.0".parse().unwrap());
+        let created = Timestamp::from_second(0).unwrap();
+        let release = Release { project, version, created, archives: vec![archive] };
+        let (sealed, release) = sign::seal(&release, &self.key).unwrap();
+        append::seal(&folder, &release.archives[0], &sealed, &|_| {}).unwrap();
+        path
+    }
+
+    /// The same image as `docker save` writes it: one tar.
+    fn tar(&self, release: &[&str]) -> PathBuf {
+        let path = self.folder.join(format!("{}.tar", release[0]));
+        let mut tar = File::create(&path).unwrap();
+        for entry in archive::entries(&self.image(release)) {
+            tar.write_all(&entry.header()).unwrap();
+            match &entry.content {
+                Content::Bytes(bytes) => tar.write_all(bytes).unwrap(),
+                Content::Blob(blob) => {
+                    std::io::copy(&mut self.store.open_blob(&blob.digest).unwrap(), &mut tar).unwrap();
+                }
+            }
+            tar.write_all(&vec![0; archive::padding(entry.size())]).unwrap();
+        }
+        tar.write_all(&[0; archive::END]).unwrap();
+        path
+    }
+
+    fn packing(&self, release: &[&str], tar: &Path) {
+        let image = self.image(release);
+        let (packed, gzip, pigz) =
+            (self.folder.join("p.tar.gz"), self.folder.join("g.tar.gz"), self.folder.join("z.tar.gz"));
+        let input = tar.display();
+        let times = turns(&mut [
+            ("imgforge export", &mut || {
+                self.pack(&image, &packed);
+            }),
+            ("gzip -6", &mut || shell(&format!("gzip -6 < {input} > {}", gzip.display()))),
+            ("pigz -6 -p2", &mut || shell(&format!("pigz -6 -p{THREADS} < {input} > {}", pigz.display()))),
+        ]);
+        let ours = size(&packed) as f64;
+        println!("| packing {} | times | size |\n|---|---|---|", megabytes(size(tar)));
+        for ((name, seconds), file) in times.iter().zip([&packed, &gzip, &pigz]) {
+            let (time, bytes) = (seconds / times[0].1, size(file));
+            println!(
+                "| {name} | {time:.2} ({seconds:.1} s) | {:.3} ({}) |",
+                bytes as f64 / ours,
+                megabytes(bytes)
+            );
+        }
+        let index = inspect::open(&packed).unwrap();
+        let share = 100.0 * (index.footer.body - index.footer.index_at) as f64 / ours;
+        println!("\n{} members, their index is {share:.3} % of the file\n", index.index.members().len());
+    }
+
+    fn verifying(&self, ours: &Path, tar: &Path) {
+        let question = Question {
+            path: ours.to_owned(),
+            trust: Trust::Key(self.key.public().clone()),
+            channel: "stable".parse().unwrap(),
+            patience: Patience::UntilItExpires,
+            state: self.folder.join("state"),
+            now: Timestamp::from_second(0).unwrap(),
+        };
+        let (gzip, archive) = (self.folder.join("g.tar.gz"), ours.display());
+        let gzip = gzip.display();
+        let times = turns(&mut [
+            ("imgforge verify", &mut || {
+                assert!(verify(&question, &mut Log::default(), &|_| {}).is_ok());
+            }),
+            ("gunzip", &mut || shell(&format!("gunzip -c {gzip} > /dev/null"))),
+            ("pigz -d", &mut || shell(&format!("pigz -dc {gzip} > /dev/null"))),
+            ("sha256sum of the file", &mut || shell(&format!("sha256sum {archive} > /dev/null"))),
+            ("gunzip and sha256sum of the tar", &mut || {
+                shell(&format!("gunzip -c {gzip} | sha256sum > /dev/null"));
+            }),
+        ]);
+        println!("| verifying and unpacking {} | times |\n|---|---|", megabytes(size(tar)));
+        for (name, seconds) in &times {
+            println!("| {name} | {:.2} ({seconds:.2} s) |", seconds / times[0].1);
+        }
+        println!();
+    }
+
+    fn updating(&self, old: &Path, releases: &[Vec<&str>]) {
+        let have: BTreeSet<&str> = releases[0][1..].iter().copied().collect();
+        let first = self.folder.join(format!("{}.tar", releases[0][0]));
+        let desync = Desync::new(&self.folder, &first);
+        println!(
+            "| update | whole file | layers that differ | desync | zstd --patch-from | **imgforge** | share | requests |"
+        );
+        println!("|---|---|---|---|---|---|---|---|");
+        for release in &releases[1..] {
+            let (new, tar) = (self.archive(release), self.tar(release));
+            let (opened, before) = (inspect::open(&new).unwrap(), inspect::open(old).unwrap());
+            let packed: Vec<u64> = opened.layers().iter().map(|layer| layer.packed).collect();
+            let layers: u64 = release[1..]
+                .iter()
+                .zip(packed)
+                .filter(|(name, _)| !have.contains(*name))
+                .map(|(_, size)| size)
+                .sum();
+            let plan = inspect::delta(&[before], &opened);
+            let fetched = plan.fetched() + opened.tail_size();
+            let again = self.folder.join("again.tar.gz");
+            inspect::rebuild(&[inspect::open(old).unwrap()], &opened, &plan, &again, &|_| {}).unwrap();
+            assert!(fs::read(&again).unwrap() == fs::read(&new).unwrap(), "the rebuilt file differs");
+            let patch = self.folder.join("patch.zst");
+            let zstd = format!(
+                "zstd -q -3 --long=30 -f --patch-from={} {} -o {}",
+                first.display(),
+                tar.display(),
+                patch.display()
+            );
+            let zstd = tried(&zstd).then(|| size(&patch));
+            println!(
+                "| {} | {} | {} | {} | {} | **{}** | {:.2} % | {} |",
+                release[0],
+                megabytes(opened.size),
+                megabytes(layers),
+                desync.as_ref().map_or("-".to_owned(), |desync| megabytes(desync.cost(&tar))),
+                zstd.map_or("-".to_owned(), megabytes),
+                megabytes(fetched),
+                100.0 * fetched as f64 / opened.size as f64,
+                plan.fetches.len() + 1
+            );
+            fs::remove_file(tar).unwrap();
+        }
+    }
+}
+
+/// A chunk store of desync, with what the first release has.
+struct Desync(PathBuf);
+
+impl Desync {
+    fn new(folder: &Path, tar: &Path) -> Option<Self> {
+        let desync = Self(folder.join("desync"));
+        let _ = fs::remove_dir_all(&desync.0);
+        fs::create_dir(&desync.0).unwrap();
+        desync.make("old", tar).then_some(desync)
+    }
+
+    fn make(&self, store: &str, tar: &Path) -> bool {
+        fs::create_dir_all(self.0.join(store)).unwrap();
+        let folder = self.0.display();
+        tried(&format!(
+            "desync make -n {THREADS} -s {folder}/{store} {folder}/{store}.caibx {}",
+            tar.display()
+        ))
+    }
+
+    /// Chunks that the first release lacks, and the index.
+    fn cost(&self, tar: &Path) -> u64 {
+        let _ = fs::remove_dir_all(self.0.join("new"));
+        assert!(self.make("new", tar));
+        let mut cost = size(&self.0.join("new.caibx"));
+        for folder in fs::read_dir(self.0.join("new")).unwrap() {
+            let folder = folder.unwrap();
+            for chunk in fs::read_dir(folder.path()).unwrap() {
+                let chunk = chunk.unwrap();
+                if !self.0.join("old").join(folder.file_name()).join(chunk.file_name()).exists() {
+                    cost += chunk.metadata().unwrap().len();
+                }
+            }
+        }
+        cost
+    }
+}
+
+/// Runs each in turn, several times, and gives the median seconds of each.
+fn turns<'a>(work: &mut [(&'a str, &mut dyn FnMut())]) -> Vec<(&'a str, f64)> {
+    let mut seconds = vec![Vec::new(); work.len()];
+    for _ in 0..ROUNDS {
+        for ((_, work), seconds) in work.iter_mut().zip(&mut seconds) {
+            let started = Instant::now();
+            work();
+            seconds.push(started.elapsed().as_secs_f64());
+        }
+    }
+    let median = |seconds: &mut Vec<f64>| {
+        seconds.sort_by(f64::total_cmp);
+        seconds[seconds.len() / 2]
+    };
+    work.iter().zip(&mut seconds).map(|((name, _), seconds)| (*name, median(seconds))).collect()
+}
+
+fn shell(script: &str) {
+    assert!(Command::new("sh").args(["-c", script]).status().unwrap().success(), "{script}");
+}
+
+/// Runs a tool that may not be there.
+fn tried(script: &str) -> bool {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().unwrap().success()
+}
+
+fn size(path: &Path) -> u64 {
+    fs::metadata(path).unwrap().len()
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.2} MB", bytes as f64 / 1e6)
+}
