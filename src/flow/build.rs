@@ -141,10 +141,10 @@ async fn round(
         hear(Event::Doing(&format!("bringing `{}` into normal form", plan.tag)));
         let image = normalise::image(&raw, store, plan.epoch, &mut known)?;
         hear(Event::Doing(&format!("looking into `{}`", plan.tag)));
-        let warnings = judge(&image, charter, warnings, store, tools.threads, hear)?;
+        let warnings = judge(&image, raw.base, charter, warnings, store, tools.threads, hear)?;
         // What was warned about is said again next time.
         let mark = warnings.is_empty().then(|| Mark { inputs, charter: charter.digest() });
-        judged.push((images.len(), raw.0.config.digest, mark));
+        judged.push((images.len(), raw.image.config.digest, mark));
         images.push(image);
     }
     for (at, origin, mark) in judged {
@@ -223,13 +223,14 @@ async fn obtain_pinned(
 /// Refuses an image that breaks the policy; tells and returns the warnings.
 fn judge(
     image: &Image,
+    base: usize,
     charter: &Charter,
     noticed: Vec<Finding>,
     store: &ContentStore,
     threads: usize,
     hear: Hear<'_>,
 ) -> Result<Vec<Finding>, Error> {
-    let mut evidence = inspect::image(image, charter, store)?;
+    let mut evidence = inspect::image(image, base.max(charter.base), charter, store)?;
     if charter.settings.size.is_some() {
         evidence.archive = Some(pack::size(image, store, threads)?);
     }

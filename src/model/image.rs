@@ -45,7 +45,31 @@ pub struct Image {
 
 /// An image as an engine wrote it. It has no normal form yet, so it is never packed or listed.
 #[derive(Debug, Clone)]
-pub struct Raw(pub Image);
+pub struct Raw {
+    /// What the engine wrote.
+    pub image: Image,
+    /// How many of the lowest layers are those of the image that it starts from. They are somebody
+    /// else's, and stay as they are.
+    pub base: usize,
+}
+
+impl Raw {
+    /// The image that an engine wrote above layers of somebody else.
+    pub fn above(base: &[Digest], image: Image) -> Result<Self, ImageError> {
+        let lowest = image.layers.iter().map(|layer| layer.digest);
+        if image.layers.len() < base.len() || lowest.zip(base).any(|(found, of_base)| found != *of_base) {
+            return Err(ImageError::Base);
+        }
+        Ok(Self { image, base: base.len() })
+    }
+}
+
+/// The layers that a configuration lists, by their diffIDs.
+pub fn diff_ids(config: &[u8]) -> Result<Vec<Digest>, ImageError> {
+    let parsed = ImageConfiguration::from_reader(config).map_err(ImageError::Config)?;
+    let listed = parsed.rootfs().diff_ids().iter();
+    listed.map(|text| text.parse().map_err(|_| ImageError::Layers)).collect()
+}
 
 /// How an image came to be listed: with it, an image that is built again need not be judged again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +89,9 @@ pub enum ImageError {
     /// Other layers than the configuration lists.
     #[error("the image has other layers than its configuration lists")]
     Layers,
+    /// Other layers at the bottom than those of the image that it starts from.
+    #[error("the lowest layers are not those of the image that it starts from")]
+    Base,
     /// Another platform.
     #[error("the image is for {found}, not for {expected}")]
     Platform {
@@ -207,6 +234,18 @@ pub(crate) mod tests {
         // Golden: a change of this digest changes the identity of every image ever shipped.
         insta::assert_snapshot!(image.manifest.digest.short(), @"90c73c0d25a4");
         image.check(&config).unwrap();
+    }
+
+    #[test]
+    fn what_stands_on_an_image_has_its_layers_at_the_bottom() {
+        let (image, config) = sample();
+        let both = diff_ids(&config).unwrap();
+        assert_eq!(both, [Digest::of(b"one"), Digest::of(b"two")]);
+        assert_eq!(Raw::above(&both[..1], image.clone()).unwrap().base, 1);
+        assert_eq!(Raw::above(&[], image.clone()).unwrap().base, 0);
+        for other in [vec![both[1]], [both.clone(), both.clone()].concat()] {
+            assert!(matches!(Raw::above(&other, image.clone()), Err(ImageError::Base)), "{other:?}");
+        }
     }
 
     #[test]

@@ -90,15 +90,7 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 impl Below {
     /// Brings a layer into normal form, and goes up to the view of the next one.
     pub fn normalise(&mut self, items: BTreeMap<LayerPath, Item>, epoch: u64) -> Vec<(LayerPath, Item)> {
-        let mut items = items;
-        self.spell_out(&mut items);
-        for (path, item) in &mut items {
-            item.modified = item.modified.min(epoch);
-            if gone(path).is_some() {
-                *item = whiteout();
-            }
-        }
-        self.remove_whiteouts(items.keys());
+        let items = &mut self.tidy(items, epoch);
         let changes = |path: &&LayerPath| {
             items[*path].kind != Kind::Directory || self.0.get(*path) != Some(&items[*path])
         };
@@ -118,6 +110,25 @@ impl Below {
         self.add(normal.iter().map(|(path, item)| (path, item)));
         order_links(&mut normal);
         normal
+    }
+
+    /// Goes up over a layer that stays as it is, whatever its form.
+    pub fn stand_on(&mut self, items: BTreeMap<LayerPath, Item>, epoch: u64) {
+        let items = self.tidy(items, epoch);
+        self.add(&items);
+    }
+
+    /// Times and whiteouts as they are in normal form; what the whiteouts name is gone from here on.
+    fn tidy(&mut self, mut items: BTreeMap<LayerPath, Item>, epoch: u64) -> BTreeMap<LayerPath, Item> {
+        self.spell_out(&mut items);
+        for (path, item) in &mut items {
+            item.modified = item.modified.min(epoch);
+            if gone(path).is_some() {
+                *item = whiteout();
+            }
+        }
+        self.remove_whiteouts(items.keys());
+        items
     }
 
     /// Goes up over a layer that is in normal form already.

@@ -59,6 +59,9 @@ pub struct Plan {
     pub args: BTreeMap<VariableName, String>,
     /// Secrets that steps read; the build is refused when one is not given.
     pub secrets: BTreeSet<StageName>,
+    /// The image that it starts from, where it does: its layers stay as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// Root filesystems to make, by their path in the context.
     pub rootfs: BTreeMap<String, Debian>,
     /// Folders to send, beside the recipes, and their path in the context. The path comes from the
@@ -122,6 +125,10 @@ impl Plan {
             dockerfile: String::new(),
             args: args(family, ask)?,
             secrets: BTreeSet::new(),
+            image: match &family.generations()[0].recipe.base {
+                Some(Base::Image(image)) => Some(image.in_full()),
+                _ => None,
+            },
             rootfs: BTreeMap::new(),
             contexts: BTreeMap::new(),
             generated: BTreeMap::new(),

@@ -47,8 +47,13 @@ const MAX_CONTENT: u64 = 16 << 20;
 /// Longest first line of a script; Linux reads 256 bytes.
 const SHEBANG: usize = 256;
 
-/// Reads everything that the policy asks for.
-pub fn image(image: &Image, charter: &Charter, store: &ContentStore) -> Result<Evidence, InspectError> {
+/// Reads everything that the policy asks for. `base` lowest layers are somebody else's.
+pub fn image(
+    image: &Image,
+    base: usize,
+    charter: &Charter,
+    store: &ContentStore,
+) -> Result<Evidence, InspectError> {
     let config = store.document(&image.config.digest)?;
     let settings = Settings::parse(&config).map_err(InspectError::Config)?;
     let mut evidence = Evidence { settings, ..Evidence::default() };
@@ -58,7 +63,7 @@ pub fn image(image: &Image, charter: &Charter, store: &ContentStore) -> Result<E
         let file = store.open_blob(&blob.digest)?;
         let items = layers::items(&file).map_err(unreadable)??;
         evidence.files.lay(index, &items);
-        if index < charter.base {
+        if index < base {
             evidence.base.lay(index, &items);
         }
         layers.push((blob.digest, file, items));

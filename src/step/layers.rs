@@ -12,6 +12,10 @@ pub fn items(layer: &File) -> io::Result<Result<BTreeMap<LayerPath, Item>, BadIt
     let mut tar = tar::Archive::new(layer.try_clone()?);
     for entry in tar.entries_with_seek()? {
         let mut entry = entry?;
+        // A comment on the whole tar, such as a commit: in layers of others only.
+        if entry.header().entry_type().is_pax_global_extensions() {
+            continue;
+        }
         let path = match layer::path(&entry.path_bytes()) {
             Ok(Some(path)) => path,
             Ok(None) => continue,

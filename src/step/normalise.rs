@@ -38,9 +38,11 @@ pub enum NormaliseError {
 #[derive(Default)]
 pub struct Known(BTreeMap<(Vec<Digest>, u64), Blob>);
 
-/// The same image in normal form, in the store and not yet listed. `epoch` is the latest time in it.
+/// The same image in normal form, in the store and not yet listed. `epoch` is the latest time in what
+/// was built. Layers of an image that it starts from stay byte for byte: whoever has them already need
+/// not fetch them again, and can compare them with those of their publisher.
 pub fn image(
-    Raw(built): &Raw,
+    Raw { image: built, base }: &Raw,
     store: &ContentStore,
     epoch: Timestamp,
     known: &mut Known,
@@ -49,8 +51,13 @@ pub fn image(
     let mut below = Below::default();
     let mut layers = Vec::new();
     let mut chain = Vec::new();
-    for layer in &built.layers {
+    for (number, layer) in built.layers.iter().enumerate() {
         chain.push(layer.digest);
+        if number < *base {
+            below.stand_on(items(layer, store)?, seconds);
+            layers.push(*layer);
+            continue;
+        }
         let key = (chain.clone(), seconds);
         if let Some(normal) = known.0.get(&key) {
             below.climb(&items(normal, store)?);

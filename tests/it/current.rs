@@ -24,6 +24,8 @@ pub(crate) enum Store {
 /// A running engine; it ends with this value.
 pub(crate) struct Engine {
     folder: tempfile::TempDir,
+    /// The process whose network it has.
+    holder: u32,
     processes: Vec<Child>,
 }
 
@@ -31,7 +33,7 @@ impl Engine {
     pub(crate) fn start(store: Store) -> Self {
         // Sockets have short paths: a `sun_path` holds 107 bytes.
         let folder = tempfile::tempdir_in("/tmp").unwrap();
-        let mut engine = Self { folder, processes: Vec::new() };
+        let mut engine = Self { folder, holder: 0, processes: Vec::new() };
         let (containerd, docker) = (engine.path("containerd.sock"), engine.socket());
         let config = format!(
             "version = 3\nroot = '{0}/root'\nstate = '{0}/state'\n[grpc]\naddress = '{0}/containerd.sock'\n\
@@ -45,6 +47,7 @@ impl Engine {
             &["-n", &program("current-containerd"), "-c"],
             "containerd.toml",
         );
+        engine.holder = holder;
         engine.wait("containerd", || containerd.exists());
         let namespace = format!("--net=/proc/{holder}/ns/net");
         let option = |name: &str, path: &str| format!("--{name}={}", engine.path(path).display());
@@ -106,6 +109,13 @@ impl Engine {
 
     pub(crate) fn host(&self) -> String {
         format!("unix://{}", self.socket().display())
+    }
+
+    /// A command that has the engine's network, in which there is nothing else.
+    pub(crate) fn beside(&self, words: &[&str]) -> Command {
+        let mut command = tool("nsenter", &[&format!("--net=/proc/{}/ns/net", self.holder)]);
+        command.args(words);
+        command
     }
 
     fn docker(&self, arguments: &[&str]) -> Command {

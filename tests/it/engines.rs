@@ -9,10 +9,13 @@ use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use sha2::Digest as _;
+
 use crate::assert_session;
 use crate::building::{Project, shared_cache};
 use crate::current::{Engine, Store};
 use crate::harness::{must, run, tool};
+use crate::language::Registry;
 use crate::transport::{ENGINE, modern_front};
 
 /// One of each kind of thing that engines write in their own way.
@@ -133,6 +136,57 @@ fn the_same_bytes_everywhere() {
     golden layer 2 b9338a910f62
     ");
     caches(&project, &current, &classic);
+    layers_of_others_stay(&[&classic, &current]);
+}
+
+/// A base with everything that normal form would change: dates, names of owners, the order of entries, a
+/// mark that hides a directory.
+fn layers_of_others_stay(engines: &[&Engine]) {
+    let project = Project::new("t-others", "");
+    let make = "mkdir -p one/etc one/srv two/srv && echo a > one/etc/b && ln one/etc/b one/etc/a && echo x > one/srv/x \
+                && touch two/srv/.wh..wh..opq && echo y > two/srv/y && chmod 750 one/srv two/srv \
+                && tar --format=pax --sort=none -C one -cf one.tar --no-recursion etc/b etc/a srv/x etc srv && tar -C two -cf two.tar srv";
+    must(Command::new("sh").args(["-c", make]).current_dir(project.home.path("")));
+    project.write("recipes/files/y", "mine\n");
+    project.write("recipes/files/c", "c\n");
+    let digest = |name: &str| hex::encode(sha2::Sha256::digest(fs::read(project.home.path(name)).unwrap()));
+    let others = [digest("one.tar"), digest("two.tar")].map(|digest| format!("sha256:{digest}"));
+    let mut images = Vec::new();
+    for (at, engine) in engines.iter().enumerate() {
+        let address = format!("localhost:{}", 5000 + at);
+        let crane = crate::harness::tools().join("crane").display().to_string();
+        must(&mut engine.beside(&["ip", "link", "set", "lo", "up"]));
+        let serve = [&crane, "registry", "serve", "--address", &address];
+        let registry = Registry::serve(&mut engine.beside(&serve), address);
+        let tag = format!("{}/base:1", registry.1);
+        let push = ["append", "--insecure", "-f", "one.tar", "-f", "two.tar", "-t", &tag];
+        let push = || run(engine.beside(&[&crane]).args(push).current_dir(project.home.path("")));
+        let end = Instant::now() + Duration::from_secs(20);
+        let pushed = loop {
+            match push() {
+                pushed if pushed.status.success() => break String::from_utf8(pushed.stdout).unwrap(),
+                pushed => assert!(Instant::now() < end, "{pushed:?}"),
+            }
+        };
+        let tier = format!(
+            "context = \"files\"\n[base.image]\nreference = \"{}\"\n[user]\nname = \"root\"\nuid = 0\ngid = 0\n\
+             [[steps]]\ncopy = {{ paths = [\"y\"], to = \"/srv/y\" }}\n[[steps]]\ncopy = {{ paths = [\"c\"], to = \"/etc/c\" }}\n",
+            pushed.trim()
+        );
+        project.write("recipes/t.toml", &tier);
+        let mut command = project.imgforge(&["build", "t", "--json", "--quiet"]);
+        let said = must(
+            command
+                .env("DOCKER_HOST", engine.host())
+                .env("XDG_CACHE_HOME", project.home.path(&format!("cache-{at}"))),
+        );
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let image = said["images"][0]["image"].clone();
+        let layers = image["layers"].as_array().unwrap();
+        assert_eq!([&layers[0]["digest"], &layers[1]["digest"]], [&others[0], &others[1]], "{image}");
+        images.push(image);
+    }
+    assert_eq!(images[0], images[1]);
 }
 
 /// The same project in another folder, its files dated otherwise, built by another hand.

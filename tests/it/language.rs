@@ -4,6 +4,8 @@
 use std::fs;
 use std::process::{Child, Command, Stdio};
 
+use sha2::Digest as _;
+
 use crate::assert_session;
 use crate::building::Project;
 use crate::harness::{Home, must, root, tool};
@@ -261,19 +263,23 @@ fn volumes_and_copies_have_their_owner_and_mode() {
 }
 
 /// A registry for one test, on a port of its own.
-struct Registry(Child, String);
+pub(crate) struct Registry(Child, pub(crate) String);
 
 impl Registry {
     fn start() -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("localhost:{port}");
-        let mut serve = tool("crane", &["registry", "serve", "--address", &address]);
-        let child = serve.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let registry = Self(child, address);
+        let registry =
+            Self::serve(&mut tool("crane", &["registry", "serve", "--address", &address]), address);
         while std::net::TcpStream::connect(&registry.1).is_err() {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
         registry
+    }
+
+    /// What a command serves at an address.
+    pub(crate) fn serve(command: &mut Command, address: String) -> Self {
+        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(), address)
     }
 }
 
@@ -312,5 +318,9 @@ fn an_image_of_a_registry_is_a_base_by_its_digest() {
     project.write("recipes/image.toml", &tier(pushed.trim()));
     let built = must(&mut project.imgforge(&["build", "image", "--quiet", "--json"]));
     let built: serde_json::Value = serde_json::from_str(&built).unwrap();
-    assert_eq!(built["images"][0]["image"]["layers"].as_array().unwrap().len(), 2, "{built}");
+    let layers = built["images"][0]["image"]["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 2, "{built}");
+    // Dated today and in the name of somebody, as its publisher wrote it.
+    let published = format!("sha256:{}", hex::encode(sha2::Sha256::digest(fs::read(&layer).unwrap())));
+    assert_eq!(layers[0]["digest"], published.as_str(), "{built}");
 }

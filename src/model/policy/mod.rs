@@ -163,7 +163,8 @@ impl fmt::Display for Finding {
 pub struct Charter {
     /// The resolved recipe.
     pub settings: Recipe,
-    /// How many of the lowest layers are somebody else's: the base's.
+    /// How many of the lowest layers are a root filesystem. How many are those of an image that a tier
+    /// starts from is known when it is built.
     pub base: usize,
     /// Where everything is written. Moving a line changes no verdict.
     #[serde(skip)]
@@ -171,7 +172,7 @@ pub struct Charter {
 }
 
 /// Raised whenever a rule changes, so that what an older imgforge found is not believed.
-const EDITION: u32 = 1;
+const EDITION: u32 = 2;
 
 impl Charter {
     /// Says by which rules an image was judged.
@@ -183,7 +184,7 @@ impl Charter {
     /// The charter of a tier.
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
-        // A root filesystem is one layer. What else an image may start from brings an unknown number: all
+        // A root filesystem is one layer. A Dockerfile of the project's own brings an unknown number: all
         // of it is judged as the tier's own.
         let base = plan.rootfs.len();
         Self { settings: plan.settings.clone(), base, tree: plan.tree.clone() }

@@ -172,6 +172,19 @@ pub struct BaseImage {
     pub reference: String,
 }
 
+impl BaseImage {
+    /// The reference with everything that a Dockerfile may leave out: the registry, when it is Docker's.
+    #[must_use]
+    pub fn in_full(&self) -> String {
+        let host = |part: &str| part.contains(['.', ':']) || part == "localhost";
+        match self.reference.split_once('/') {
+            Some((first, _)) if host(first) => self.reference.clone(),
+            Some(_) => format!("docker.io/{}", self.reference),
+            None => format!("docker.io/library/{}", self.reference),
+        }
+    }
+}
+
 /// A Dockerfile that exists already.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -5,13 +5,15 @@
 //! ours: an image that was not returned is never exported.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use bollard_buildkit_proto::google;
 use bollard_buildkit_proto::moby::buildkit::v1::CacheOptionsEntry;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::result::Result as Kind;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
-    CacheOptionsEntry as CacheImport, PingRequest, Result as Built, ReturnRequest, SolveRequest,
+    CacheOptionsEntry as CacheImport, PingRequest, ResolveImageConfigRequest, Result as Built, ReturnRequest,
+    SolveRequest,
 };
 use bollard_buildkit_proto::pb;
 use prost::Message as _;
@@ -21,6 +23,9 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use super::transport::MAX_MESSAGE;
+use crate::model::digest::Digest;
+use crate::model::image;
+use crate::model::name::Platform;
 
 /// Header that says which solve a call belongs to.
 const BUILD: &str = "buildkit-controlapi-buildid";
@@ -93,6 +98,32 @@ impl Gateway {
         });
         let made = self.bridge.solve(request).await?.into_inner().result;
         made.map(Made).ok_or_else(|| Status::internal("BuildKit made no result"))
+    }
+
+    /// The layers of an image that a build starts from, by their diffIDs. Nothing else says which of the
+    /// built image's layers are not the build's.
+    pub(super) async fn layers_of(
+        &mut self,
+        reference: &str,
+        platform: &Platform,
+    ) -> Result<Vec<Digest>, Status> {
+        let request = self.ask(ResolveImageConfigRequest {
+            r#ref: reference.to_owned(),
+            platform: Some(pb::Platform {
+                os: platform.os.clone(),
+                architecture: platform.architecture.clone(),
+                ..pb::Platform::default()
+            }),
+            resolve_mode: "default".to_owned(),
+            log_name: format!("[internal] load configuration of {reference}"),
+            ..ResolveImageConfigRequest::default()
+        });
+        let unknown = |why: &dyn fmt::Display| {
+            Status::failed_precondition(format!("it does not say which layers `{reference}` has: {why}"))
+        };
+        let answer = self.bridge.resolve_image_config(request).await;
+        let answer = answer.map_err(|status| unknown(&status.message()))?;
+        image::diff_ids(&answer.into_inner().config).map_err(|error| unknown(&error))
     }
 
     /// Lets the image be exported.

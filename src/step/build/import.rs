@@ -69,23 +69,29 @@ pub(super) fn engine(
     engine: &Engine,
     name: &str,
     id: Option<&String>,
+    base: &[Digest],
     plan: &Plan,
     store: &ContentStore,
 ) -> Result<Raw, BuildError> {
     let stream = engine.docker.export_image(name).map_err(io::Error::other).boxed();
     let reader = SyncIoBridge::new(StreamReader::new(stream));
-    let Raw(image) = tokio::task::block_in_place(|| take(reader, plan, store))?;
+    let image = tokio::task::block_in_place(|| take(reader, plan, store))?;
     // The name could have been given to another image in between.
     match id {
         Some(id) if *id != image.config.digest.to_string() => {
             Err(ImportError::Other { built: id.clone(), saved: image.config.digest }.into())
         }
-        _ => Ok(Raw(image)),
+        _ => Ok(Raw::above(base, image).map_err(ImportError::from)?),
     }
 }
 
 /// Takes the image whose blobs BuildKit has put into the store.
-pub(super) fn blobs(manifest: &str, plan: &Plan, store: &ContentStore) -> Result<Raw, ImportError> {
+pub(super) fn blobs(
+    manifest: &str,
+    base: &[Digest],
+    plan: &Plan,
+    store: &ContentStore,
+) -> Result<Raw, ImportError> {
     let digest = |text: &str| text.parse::<Digest>().map_err(|_| ImportError::Missing(text.to_owned()));
     let bytes = store.document(&digest(manifest)?)?;
     let manifest = ImageManifest::from_reader(bytes.as_slice()).map_err(ImportError::Oci)?;
@@ -95,7 +101,8 @@ pub(super) fn blobs(manifest: &str, plan: &Plan, store: &ContentStore) -> Result
     }
     let config = store.document(&digest(manifest.config().digest().as_ref())?)?;
     // Layers come as plain tars, so their digests are the diffIDs that the configuration lists.
-    Ok(Raw(Image::new(plan.tag.clone(), plan.platform.clone(), &config, layers)?))
+    let image = Image::new(plan.tag.clone(), plan.platform.clone(), &config, layers)?;
+    Ok(Raw::above(base, image)?)
 }
 
 /// Takes a name away from the engine; the image goes with it unless it has another name.
@@ -136,7 +143,7 @@ fn this_machine() -> String {
     boot.split('-').next().unwrap_or_default().to_owned()
 }
 
-fn take(tar: impl Read, plan: &Plan, store: &ContentStore) -> Result<Raw, ImportError> {
+fn take(tar: impl Read, plan: &Plan, store: &ContentStore) -> Result<Image, ImportError> {
     let mut blobs: HashMap<String, Blob> = HashMap::new();
     let mut links: HashMap<String, String> = HashMap::new();
     let mut manifest = None;
@@ -169,7 +176,7 @@ fn take(tar: impl Read, plan: &Plan, store: &ContentStore) -> Result<Raw, Import
     let mut bytes = Vec::new();
     let open = store.open_blob(&config.digest)?;
     open.take(MAX_MANIFEST).read_to_end(&mut bytes).map_err(ImportError::Io)?;
-    Ok(Raw(Image::new(plan.tag.clone(), plan.platform.clone(), &bytes, layers)?))
+    Ok(Image::new(plan.tag.clone(), plan.platform.clone(), &bytes, layers)?)
 }
 
 /// Whether an entry can be a layer or a configuration, in either layout.

@@ -16,7 +16,7 @@ use super::cache::{self, CacheFrom, CacheTo};
 use super::capabilities::Gives;
 use super::import::{self, ImportError};
 use super::session::{self, Session, Shared};
-use super::solve::{Solve, solve};
+use super::solve::{Solve, Solved, solve};
 use super::status::Told;
 use super::transport::{self, Builder, Line};
 use super::{BuildError, Built, Inputs, Steps};
@@ -161,9 +161,10 @@ impl<'a> Site<'a> {
             tier: &plan.tier,
             tag: &plan.tag,
             platform: &plan.platform,
+            base: plan.image.as_deref(),
             charter,
         };
-        let (answer, warnings) = solve(&self.line, solving, &self.told, hear).await?;
+        let Solved { answer, findings, base } = solve(&self.line, solving, &self.told, hear).await?;
         self.keep_cache(plan, &answer)?;
         hear(Event::Doing(&format!("taking `{}` into the content store", plan.tag)));
         let id = answer.get("containerimage.config.digest").or(answer.get("containerimage.digest"));
@@ -173,19 +174,19 @@ impl<'a> Site<'a> {
             (Gives::Blobs, Some(known)) => known,
             (Gives::Blobs, None) => {
                 let manifest = answer.get("containerimage.digest").map(String::as_str).unwrap_or_default();
-                Taken::New(import::blobs(manifest, plan, self.store)?)
+                Taken::New(import::blobs(manifest, &base, plan, self.store)?)
             }
             (Gives::Engine, known) => {
                 let engine = Engine::connect(&self.line.address).await?;
                 let image = match known {
                     Some(known) => Ok(known),
-                    None => import::engine(&engine, &name, id, plan, self.store).map(Taken::New),
+                    None => import::engine(&engine, &name, id, &base, plan, self.store).map(Taken::New),
                 };
                 import::forget(&engine, &name, hear).await;
                 image?
             }
         };
-        Ok((taken, warnings))
+        Ok((taken, findings))
     }
 
     /// The solve that exports what the gateway gives it.

@@ -15,6 +15,7 @@ use super::gateway::{self, Gateway, Making};
 use super::status::{Board, Told};
 use super::transport::Line;
 use super::{BuildError, trial};
+use crate::model::digest::Digest;
 use crate::model::name::{ImageTag, Platform, TierName};
 use crate::model::policy::{Charter, Finding, NOT_LISTED, Refusal, Weight};
 use crate::step::progress::{Event, Hear};
@@ -62,20 +63,33 @@ pub(super) struct Solve<'a> {
     pub(super) tag: &'a ImageTag,
     /// What it is built for.
     pub(super) platform: &'a Platform,
+    /// The image that it starts from, where it does.
+    pub(super) base: Option<&'a str>,
     /// By what it is tried out; absent: an image that is only taken if it is known and was judged.
     pub(super) charter: Option<&'a Charter>,
 }
 
-/// Has the image made, tried out and exported; gives what the exporter answers, and what was noticed.
+/// What comes of it.
+#[derive(Default)]
+pub(super) struct Solved {
+    /// What the exporter answers.
+    pub(super) answer: HashMap<String, String>,
+    /// What was noticed while the image was tried out.
+    pub(super) findings: Vec<Finding>,
+    /// The layers of the image that it starts from.
+    pub(super) base: Vec<Digest>,
+}
+
+/// Has the image made, tried out and exported.
 pub(super) async fn solve(
     line: &Line,
     solve: Solve<'_>,
     told: &Told,
     hear: Hear<'_>,
-) -> Result<(HashMap<String, String>, Vec<Finding>), BuildError> {
-    let Solve { request, options, inputs, imports, tier, tag, platform, charter } = solve;
+) -> Result<Solved, BuildError> {
+    let Solve { request, options, inputs, imports, tier, tag, platform, base, charter } = solve;
     let making = Making { options, inputs, imports };
-    let mut findings = Vec::new();
+    let mut solved = Solved::default();
     let mut board = Board::new(told);
     let (mut control, mut watcher) = (line.control.clone(), line.control.clone());
     let build = request.r#ref.clone();
@@ -91,7 +105,7 @@ pub(super) async fn solve(
             }
         };
         let mut watching = std::pin::pin!(watching.fuse());
-        let trying = charter.map(|charter| Trying { charter, platform, tag, findings: &mut findings });
+        let trying = charter.map(|charter| Trying { charter, base, platform, tag, solved: &mut solved });
         let mut making = std::pin::pin!(make(&line.channel, &build, making, trying, hear).fuse());
         let mut solving = std::pin::pin!(control.solve(request));
         let answer = loop {
@@ -113,8 +127,8 @@ pub(super) async fn solve(
         answer
     };
     // A refusal says what is wrong; the status that ended the solve only says that something is.
-    let findings = Refusal::unless_fine(tag, findings, NOT_LISTED)?;
-    let answer = answer.map_err(|status| {
+    solved.findings = Refusal::unless_fine(tag, solved.findings, NOT_LISTED)?;
+    solved.answer = answer.map_err(|status| {
         // The frontend's own words: the solve only repeats them, on some engines without details.
         let status = refusal.unwrap_or(status);
         match board.failure() {
@@ -130,15 +144,16 @@ pub(super) async fn solve(
             },
         }
     })?;
-    Ok((answer, findings))
+    Ok(solved)
 }
 
 /// How an image is tried out before it is exported.
 struct Trying<'a> {
     charter: &'a Charter,
+    base: Option<&'a str>,
     platform: &'a Platform,
     tag: &'a ImageTag,
-    findings: &'a mut Vec<Finding>,
+    solved: &'a mut Solved,
 }
 
 /// What we do inside the solve: only an image that is returned is exported.
@@ -154,13 +169,19 @@ async fn make(
         Ok(made) => made,
         Err(status) => return gateway.refuse(status).await,
     };
-    if let Some(Trying { charter, platform, tag, findings }) = trying {
+    if let Some(Trying { charter, base, platform, tag, solved }) = trying {
+        if let Some(base) = base {
+            solved.base = match gateway.layers_of(base, platform).await {
+                Ok(layers) => layers,
+                Err(status) => return gateway.refuse(status).await,
+            };
+        }
         hear(Event::Doing(&format!("trying `{tag}` out")));
-        *findings = match trial::findings(&gateway, &made, charter, platform).await {
+        solved.findings = match trial::findings(&gateway, &made, charter, platform).await {
             Ok(findings) => findings,
             Err(status) => return gateway.refuse(status).await,
         };
-        if findings.iter().any(|finding| finding.weight == Weight::Error) {
+        if solved.findings.iter().any(|finding| finding.weight == Weight::Error) {
             return gateway.refuse(Status::failed_precondition("the policy refuses the image")).await;
         }
     }
