@@ -57,6 +57,7 @@ enum Command {
     Yank(cli::yank::Args),
     Fetch(cli::fetch::Args),
     Trust(cli::trust::Args),
+    Cache(cli::cache::Args),
     Completions(cli::completions::Args),
 }
 
@@ -124,6 +125,7 @@ async fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
         Command::Sbom(args) => args.run(&context),
         Command::Channel(args) => args.run(&context).await,
         Command::Yank(args) => args.run(&context).await,
+        Command::Cache(args) => args.run(&context).await,
         Command::Trust(args) => args.run(&context).await,
         Command::Completions(args) => {
             args.run(&context);

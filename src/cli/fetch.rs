@@ -1,14 +1,19 @@
 //! `imgforge fetch`
 
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use imgforge::flow;
-use imgforge::flow::fetch::{Bond, Order, Proof, Which};
+use imgforge::flow::fetch::{Bond, Fate, Fetched, Order, Proof, Tier, Want, Which};
+use imgforge::flow::obtain::Origin;
 use imgforge::model::channel::Freshness;
 use imgforge::model::name::{ChannelName, Platform, ProjectName, TierName, Version};
+use imgforge::model::size::Size;
 use imgforge::step::load::Retag;
 use imgforge::step::pin::Pin;
-use imgforge::step::store::Address;
+use imgforge::step::receive::Line;
+use imgforge::step::store::{Address, Store};
 use imgforge::step::{keyring, pin};
 use serde_json::json;
 
@@ -19,13 +24,14 @@ use super::words::Words;
 
 /// Download an image, verify every byte, and load it into Docker
 ///
-/// Signatures and bytes are always verified, before Docker sees anything. With --verify the engine
-/// is asked afterwards what it has: image ID, layers and platform must be the signed ones, and a
+/// Signatures and bytes are always verified, before Docker sees anything. Only what is missing is
+/// downloaded: what older versions, other tiers or an interrupted fetch left here is used. With --verify
+/// the engine is asked afterwards what it has: image ID, layers and platform must be the signed ones, and a
 /// container is created from the image and removed. Nothing is started.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which image: TIER, TIER@VERSION or PROJECT/TIER
-    #[arg(value_name = "[PROJECT/]TIER[@VERSION]")]
+    /// Which image: TIER, TIER@VERSION or PROJECT/TIER; or a link to an archive, or a file
+    #[arg(value_name = "[PROJECT/]TIER[@VERSION]|URL|FILE")]
     image: Wanted,
     /// Also prove that what Docker has is what was signed
     #[arg(long)]
@@ -33,9 +39,12 @@ pub(crate) struct Args {
     /// The channel to follow; with @VERSION, the one that is asked whether it was withdrawn [default: stable]
     #[arg(long, value_name = "NAME")]
     channel: Option<ChannelName>,
-    /// Where releases live [default: where the pinned project says]
+    /// Where releases live; several are asked in turn [default: where the pinned project says]
     #[arg(long, value_name = "STORE")]
-    from: Option<Address>,
+    from: Vec<Address>,
+    /// A link to the very archive, for a store that cannot be read otherwise
+    #[arg(long, value_name = "LINK")]
+    url: Option<String>,
     #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
@@ -43,19 +52,83 @@ pub(crate) struct Args {
     /// Platform of the image [default: this machine's]
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
+    #[command(flatten)]
+    fate: FateArgs,
+    #[command(flatten)]
+    line: LineArgs,
+}
+
+/// What becomes of the verified archive.
+#[derive(clap::Args)]
+struct FateArgs {
     /// Let the image take its tag from another one
     #[arg(long, alias = "replace-tag")]
     replace: bool,
+    /// Keep the archive in the cache, and do not load it
+    #[arg(long, conflicts_with = "verify")]
+    no_load: bool,
+    /// Write the verified archive to a file, and do not load it
+    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["verify", "no_load"])]
+    output: Option<PathBuf>,
+    /// Write the verified image to standard output, for `docker load`, and do not load it
+    #[arg(long, conflicts_with_all = ["verify", "no_load", "output", "json"])]
+    pipe: bool,
 }
 
+/// How the line is used.
+#[derive(clap::Args)]
+struct LineArgs {
+    /// An archive, or a folder of them, that may have parts of this one: nothing of it is trusted
+    #[arg(long, value_name = "FILE|DIR")]
+    seed: Vec<PathBuf>,
+    /// Connections to the store [default: 4, and up to 16 if that is faster]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=16))]
+    connections: Option<u8>,
+    /// Bytes a second at most, such as 500k or 2M
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    limit_rate: Option<NonZeroU64>,
+}
+
+fn rate(text: &str) -> Result<NonZeroU64, String> {
+    let (number, unit) = match text.strip_suffix(['k', 'K']) {
+        Some(number) => (number, 1_000),
+        None => text.strip_suffix(['m', 'M']).map_or((text, 1), |number| (number, 1_000_000)),
+    };
+    let rate = number.parse().ok().and_then(|number: u64| NonZeroU64::new(number.checked_mul(unit)?));
+    rate.ok_or_else(|| "use bytes a second, such as 500k or 2M".to_owned())
+}
+
+/// What a person names.
 #[derive(Debug, Clone)]
-pub(crate) struct Wanted {
+enum Wanted {
+    Image(Image),
+    Link(String),
+    File(PathBuf),
+}
+
+impl FromStr for Wanted {
+    type Err = imgforge::model::name::BadName;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_link = text.starts_with("https://") || text.starts_with("http://");
+        if is_link {
+            return Ok(Self::Link(text.to_owned()));
+        }
+        let path = Path::new(text);
+        // A tier has neither an ending nor a folder with a dot.
+        let is_path = path.extension().is_some_and(|ending| ending == "gz") || text.starts_with(['.', '/']);
+        if is_path { Ok(Self::File(text.into())) } else { Ok(Self::Image(text.parse()?)) }
+    }
+}
+
+/// A tier, as far as it is named.
+#[derive(Debug, Clone)]
+pub(crate) struct Image {
     pub(crate) project: Option<ProjectName>,
     pub(crate) tier: TierName,
     pub(crate) version: Option<Version>,
 }
 
-impl FromStr for Wanted {
+impl FromStr for Image {
     type Err = imgforge::model::name::BadName;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (image, version) =
@@ -72,67 +145,60 @@ impl FromStr for Wanted {
 
 impl Args {
     pub(crate) async fn run(self, context: &Context<'_>) -> Result<(), Failure> {
-        let pin = self.pin(context)?;
-        let bond = if self.trust.key.is_some() { Bond::Once } else { Bond::Pinned };
-        let order = Order {
-            project: pin.project,
-            tier: self.image.tier,
-            platform: self.platform.map_or_else(this_platform, Ok)?,
-            which: which(self.image.version, self.channel)?,
-            store: context.store(self.from.as_ref().unwrap_or(&pin.store))?,
-            pinned: pin.key,
-            bond,
-            patience: self.patience.patience(),
-            cache: context.config.cache.join("archives"),
-            state: context.config.state.clone(),
-            engine: context.config.endpoints.engine()?,
-            retag: if self.replace { Retag::Allow } else { Retag::Refuse },
-            proof: if self.verify { Proof::Proven } else { Proof::Loaded },
-            now: context.config.now,
-        };
+        let piped = self.fate.pipe;
+        let order = self.order(context)?;
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
-        let fetched = flow::fetch::fetch(&order, &hear).await?;
-        let (release, archive) = (&fetched.release, &fetched.archive);
-        let mut words = Words::default();
-        if let Some(channel) = &fetched.channel {
-            words.channel(&channel.0);
+        let fetched = flow::fetch::fetch(order, &hear).await?;
+        if !piped {
+            show(context, &fetched);
         }
-        words.release(release);
-        if fetched.trust > 0 {
-            words.row("trust", format!("document {}, which the pinned key leads to", fetched.trust));
-        }
-        words.row("archive", format!("{}  every byte matches", fetched.path.display()));
-        match &fetched.loaded {
-            Some(loaded) => words
-                .row("image", format!("{}  {}", archive.image.tag, loaded.id))
-                .row("proof", "Docker has this image: its ID, layers and platform are the signed ones;")
-                .row("", "a container was created from it and removed"),
-            None => words
-                .row("image", &archive.image.tag)
-                .row("proof", "not asked for: `--verify` also asks Docker what it has"),
-        };
-        words.row("integrity", "OK");
-        let (fresh, freshness) = match &fetched.channel {
-            Some((_, Freshness::Fresh)) => ("OK".to_owned(), "fresh"),
-            Some((_, Freshness::Stale(since))) => {
-                (format!("stale since {since}, accepted with `--max-age`"), "stale")
-            }
-            None => ("not asked for: a pinned version".to_owned(), "unknown"),
-        };
-        words.row("freshness", fresh);
-        context.screen.result(words.text(), &json!({
-            "project": release.project, "version": release.version, "tier": archive.tier,
-            "signer": release.signer(), "channel": fetched.channel.as_ref().map(|(channel, _)| json!(**channel)),
-            "file": fetched.path, "archive": **archive, "integrity": "ok",
-            "freshness": freshness, "trust": fetched.trust,
-            "loaded": fetched.loaded.as_ref().map(|loaded| json!({"id": loaded.id})),
-        }));
         Ok(())
     }
 
+    fn order(self, context: &Context<'_>) -> Result<Order, Failure> {
+        let (patience, line) = (self.patience.patience(), self.line.line());
+        let fate = self.fate.fate(self.verify, context)?;
+        let seeds = self.line.seed.clone();
+        Ok(Order {
+            want: self.want(context)?,
+            patience,
+            cache: context.config.cache.join("archives"),
+            seeds,
+            line,
+            state: context.config.state.clone(),
+            fate,
+            now: context.config.now,
+        })
+    }
+
+    fn want(self, context: &Context<'_>) -> Result<Want, Failure> {
+        let image = match &self.image {
+            Wanted::Image(image) => image,
+            Wanted::Link(url) => {
+                return Ok(Want::Link { store: Store::link_to(url)?, trust: self.trust.trust(context)? });
+            }
+            Wanted::File(path) => {
+                return Ok(Want::File { path: path.clone(), trust: self.trust.trust(context)? });
+            }
+        };
+        let pin = self.pin(image, context)?;
+        let addresses = if self.from.is_empty() { vec![pin.store] } else { self.from };
+        let stores = addresses.iter().map(|address| context.store(address)).collect::<Result<_, _>>()?;
+        Ok(Want::Tier(Tier {
+            project: pin.project,
+            tier: image.tier.clone(),
+            platform: self.platform.map_or_else(this_platform, Ok)?,
+            which: which(image.version.clone(), self.channel),
+            stores,
+            link: self.url.as_deref().map(Store::link_to).transpose()?,
+            pinned: pin.key,
+            bond: if self.trust.key.is_some() { Bond::Once } else { Bond::Pinned },
+        }))
+    }
+
     /// The pinned project, or the one that `--key` and `--from` describe for this one fetch.
-    fn pin(&self, context: &Context<'_>) -> Result<Pin, Failure> {
-        match (&self.trust.key, &self.from, &self.image.project) {
+    fn pin(&self, image: &Image, context: &Context<'_>) -> Result<Pin, Failure> {
+        match (&self.trust.key, self.from.first(), &image.project) {
             (Some(key), Some(store), Some(project)) => {
                 Ok(Pin { project: project.clone(), key: keyring::public_file(key)?, store: store.clone() })
             }
@@ -146,16 +212,87 @@ impl Args {
     }
 }
 
-fn which(version: Option<Version>, channel: Option<ChannelName>) -> Result<Which, Failure> {
-    match (version, channel) {
-        (Some(version), channel) => Ok(Which::Pinned(version, channel.map_or_else(stable, Ok)?)),
-        (None, channel) => Ok(Which::Channel(channel.map_or_else(stable, Ok)?)),
+impl FateArgs {
+    fn fate(&self, verify: bool, context: &Context<'_>) -> Result<Fate, Failure> {
+        if self.pipe {
+            return Ok(Fate::Pipe(Box::new(context.screen.bytes_out())));
+        }
+        if self.no_load || self.output.is_some() {
+            return Ok(Fate::Keep(self.output.clone()));
+        }
+        Ok(Fate::Load {
+            engine: context.config.endpoints.engine()?,
+            retag: if self.replace { Retag::Allow } else { Retag::Refuse },
+            proof: if verify { Proof::Proven } else { Proof::Loaded },
+        })
     }
 }
 
-/// The channel of those who name none.
-pub(crate) fn stable() -> Result<ChannelName, Failure> {
-    "stable".parse().map_err(|error| Failure::usage(error, "name a channel"))
+impl LineArgs {
+    fn line(&self) -> Line {
+        Line { connections: self.connections.map(usize::from), rate: self.limit_rate }
+    }
+}
+
+/// What was fetched, where from, and how far it is proven.
+fn show(context: &Context<'_>, fetched: &Fetched) {
+    let (release, archive, origin) = (&fetched.release, &fetched.archive, fetched.origin);
+    let mut words = Words::default();
+    if let Some(channel) = &fetched.channel {
+        words.channel(&channel.0);
+    }
+    words.release(release);
+    if fetched.trust > 0 {
+        words.row("trust", format!("document {}, which the pinned key leads to", fetched.trust));
+    }
+    words.row("archive", format!("{}  every byte matches", fetched.path.display()));
+    match origin {
+        Origin { fetched: 0, .. } => {}
+        Origin { kept: 0, fetched, .. } => _ = words.row("transfer", format!("{} downloaded", Size(fetched))),
+        Origin { size, kept, fetched } => {
+            let text = format!("{} downloaded of {}, {} were here", Size(fetched), Size(size), Size(kept));
+            words.row("transfer", text);
+        }
+    }
+    match &fetched.loaded {
+        Some(loaded) => words
+            .row("image", format!("{}  {}", archive.image.tag, loaded.id))
+            .row("proof", "Docker has this image: its ID, layers and platform are the signed ones;")
+            .row("", "a container was created from it and removed"),
+        None if fetched.is_loaded => words
+            .row("image", &archive.image.tag)
+            .row("proof", "not asked for: `--verify` also asks Docker what it has"),
+        None => words.row("image", format!("{}  not loaded", archive.image.tag)),
+    };
+    words.row("integrity", "OK");
+    let (fresh, freshness) = match (&fetched.channel, &fetched.currency) {
+        (Some((_, Freshness::Fresh)), _) => ("OK".to_owned(), "fresh"),
+        (Some((_, Freshness::Stale(since))), _) => {
+            (format!("stale since {since}, accepted with `--max-age`"), "stale")
+        }
+        (None, Some(currency)) => {
+            let (said, freshness, _) = super::verify::currency(currency);
+            (said, freshness)
+        }
+        (None, None) => ("not asked for: a pinned version".to_owned(), "unknown"),
+    };
+    words.row("freshness", fresh);
+    context.screen.result(words.text(), &json!({
+            "project": release.project, "version": release.version, "tier": archive.tier,
+            "signer": release.signer(), "channel": fetched.channel.as_ref().map(|(channel, _)| json!(**channel)),
+            "file": fetched.path, "archive": **archive, "integrity": "ok",
+            "freshness": freshness, "trust": fetched.trust,
+            "transfer": {"size": origin.size, "kept": origin.kept, "fetched": origin.fetched},
+            "loaded": fetched.loaded.as_ref().map(|loaded| json!({"id": loaded.id})),
+        }));
+}
+
+fn which(version: Option<Version>, channel: Option<ChannelName>) -> Which {
+    let channel = channel.unwrap_or_else(ChannelName::stable);
+    match version {
+        Some(version) => Which::Pinned(version, channel),
+        None => Which::Channel(channel),
+    }
 }
 
 pub(crate) fn this_platform() -> Result<Platform, Failure> {

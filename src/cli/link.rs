@@ -9,7 +9,7 @@ use imgforge::model::time::{self, SignedDuration};
 use serde_json::json;
 
 use super::Context;
-use super::fetch::{Wanted as Image, this_platform};
+use super::fetch::{Image, this_platform};
 use super::publisher::PlaceArgs;
 use super::report::Failure;
 use super::words::Words;

@@ -4,6 +4,7 @@
 //! errors become prose, [`screen`] the only place that prints.
 
 pub(crate) mod build;
+pub(crate) mod cache;
 pub(crate) mod cat;
 pub(crate) mod channel;
 pub(crate) mod completions;

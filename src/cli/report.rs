@@ -19,6 +19,7 @@ use imgforge::step::bootstrap::BootstrapError;
 use imgforge::step::build::BuildError;
 use imgforge::step::check::CheckError;
 use imgforge::step::content::ContentError;
+use imgforge::step::disk::DiskError;
 use imgforge::step::download::{ChainError, DownloadError};
 use imgforge::step::engine::EngineError;
 use imgforge::step::gather::GatherError;
@@ -27,6 +28,7 @@ use imgforge::step::load::LoadError;
 use imgforge::step::pack::PackError;
 use imgforge::step::pin::PinError;
 use imgforge::step::read::ReadError;
+use imgforge::step::receive::ReceiveError;
 use imgforge::step::resolve::{AptError, ResolveError};
 use imgforge::step::sign::SignError;
 use imgforge::step::upload::UploadError;
@@ -100,7 +102,7 @@ impl Failure {
 
     pub(crate) fn interrupted() -> Self {
         Self::new(Code::Interrupted, "interrupted")
-            .hint("nothing half-made was kept; the same command starts again")
+            .hint("nothing half-made has a final name; the same command goes on where it can")
     }
 
     pub(crate) fn no_home() -> Self {
@@ -300,7 +302,16 @@ fn judge(error: &Error) -> (Code, Option<String>) {
             (Code::Other, "if that image may lose its name, add `--replace`")
         }
         Error::Load(LoadError::Engine(error)) | Error::Engine(error) => engine(error),
+        Error::Receive(ReceiveError::Wrong { .. } | ReceiveError::Size { .. }) => (
+            Code::Mismatch,
+            "nothing of it was loaded; try another store with `--from`, and tell the project",
+        ),
+        Error::Disk(DiskError::Full { .. }) => {
+            (Code::DiskFull, "make room, or put the cache elsewhere with `XDG_CACHE_HOME`")
+        }
+        Error::NotAnArchive(_) => (Code::NotSigned, "ask for an archive that `imgforge release` published"),
         Error::Store(error)
+        | Error::Receive(ReceiveError::Store(error))
         | Error::Upload(UploadError::Store(error))
         | Error::Download(DownloadError::Store(error))
         | Error::Chain(ChainError::Store(error)) => store(error),

@@ -59,9 +59,9 @@ impl Screen {
     }
 
     /// Where a result goes that is bytes: a file of an image.
-    pub(crate) fn bytes_out(&self) -> impl std::io::Write {
+    pub(crate) fn bytes_out(&self) -> impl std::io::Write + Send + use<> {
         self.clear();
-        std::io::stdout().lock()
+        std::io::stdout()
     }
 
     /// Something that a person should read, and that stops nothing.

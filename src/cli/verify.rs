@@ -7,11 +7,11 @@ use imgforge::flow::verify::{Currency, Log, Outcome, Question, Trust};
 use imgforge::model::channel::Patience;
 use imgforge::model::name::ChannelName;
 use imgforge::model::time::{SignedDuration, parse_duration};
+use imgforge::step::check::Checked;
 use imgforge::step::{keyring, pin};
 use serde_json::json;
 
 use super::Context;
-use super::fetch::stable;
 use super::report::Failure;
 use super::words::Words;
 
@@ -25,7 +25,7 @@ pub(crate) struct TrustArgs {
 
 impl TrustArgs {
     /// The key named, or those of the pinned projects.
-    fn trust(&self, context: &Context<'_>) -> Result<Trust, Failure> {
+    pub(crate) fn trust(&self, context: &Context<'_>) -> Result<Trust, Failure> {
         if let Some(file) = &self.key {
             return Ok(Trust::Key(keyring::public_file(file)?));
         }
@@ -71,7 +71,7 @@ impl Args {
         let question = Question {
             trust: self.trust.trust(context)?,
             path: self.path,
-            channel: self.channel.map_or_else(stable, Ok)?,
+            channel: self.channel.unwrap_or_else(ChannelName::stable),
             patience: self.patience.patience(),
             state: context.config.state.clone(),
             now: context.config.now,
@@ -86,13 +86,13 @@ impl Args {
         if sound.trust > 0 {
             words.row("trust", format!("document {}, which the pinned key leads to", sound.trust));
         }
-        for archive in &sound.archives {
+        for archive in sound.archives.iter().map(Checked::archive) {
             words.row("archive", format!("{}  every byte matches", archive.file));
             words.row("image", format!("{}  {}", archive.image.tag, archive.image.config.digest));
         }
         let (said, freshness, sequence) = currency(&sound.currency);
         words.row("integrity", "OK").row("freshness", said);
-        let archives: Vec<_> = sound.archives.iter().map(|archive| json!(**archive)).collect();
+        let archives: Vec<_> = sound.archives.iter().map(|checked| json!(**checked.archive())).collect();
         context.screen.result(
             words.text(),
             &json!({
@@ -106,7 +106,7 @@ impl Args {
 }
 
 /// In words, in one word, and the sequence of the channel that says so.
-fn currency(currency: &Currency) -> (String, &'static str, Option<u64>) {
+pub(crate) fn currency(currency: &Currency) -> (String, &'static str, Option<u64>) {
     match currency {
         Currency::Fresh { sequence, expires } => {
             (format!("OK: the channel beside it says so until {expires}"), "fresh", Some(*sequence))

@@ -1,27 +1,85 @@
 //! From a pinned key to a loaded image: channel, release, archive, engine; each checked before the
 //! next is looked at.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
-use super::{Error, pointer};
+use super::Error;
+use super::choose::{self, Choice};
+use super::obtain::{self, Obtained, Origin, Supply};
+use super::verify::{self, Currency, Log, Question, Trust};
 use crate::model::channel::{Channel, Freshness, Patience};
 use crate::model::key::PublicKey;
 use crate::model::name::{ChannelName, Platform, ProjectName, TierName, Version};
 use crate::model::release::{Archive, Release};
 use crate::model::seal::Verified;
-use crate::model::seen::{Pointer, Seen};
 use crate::model::time::Timestamp;
-use crate::model::trust::Trusted;
 use crate::step::check::Checked;
 use crate::step::engine::{Address, Engine};
 use crate::step::load::{Loaded, Retag};
-use crate::step::progress::{Event, Hear};
-use crate::step::remember::Memory;
-use crate::step::store::{Store, StoreError};
-use crate::step::{check, download, load, remember};
+use crate::step::progress::Hear;
+use crate::step::receive::Line;
+use crate::step::store::Store;
+use crate::step::{audit, deliver, load};
 
 /// What an operator wants, and whom they trust.
 pub struct Order {
+    /// Which image, and where it is.
+    pub want: Want,
+    /// How long a channel is believed.
+    pub patience: Patience,
+    /// Where archives are kept.
+    pub cache: PathBuf,
+    /// Other archives, and folders of them, that may have parts of it.
+    pub seeds: Vec<PathBuf>,
+    /// How much of the line may be used.
+    pub line: Line,
+    /// Where this machine remembers what it has seen.
+    pub state: PathBuf,
+    /// What becomes of the archive when every byte of it was verified.
+    pub fate: Fate,
+    /// This machine's time.
+    pub now: Timestamp,
+}
+
+/// Which image, and where it is.
+pub enum Want {
+    /// A tier, from the stores of its project.
+    Tier(Tier),
+    /// The archive behind a link that somebody sent.
+    Link {
+        /// The link.
+        store: Store,
+        /// Whose signature counts.
+        trust: Trust,
+    },
+    /// An archive on this disk.
+    File {
+        /// Where.
+        path: PathBuf,
+        /// Whose signature counts.
+        trust: Trust,
+    },
+}
+
+impl fmt::Display for Want {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tier(Tier { project, tier, which: Which::Channel(channel), .. }) => {
+                write!(f, "{project}/{tier} of channel {channel}")
+            }
+            Self::Tier(Tier { project, tier, which: Which::Pinned(version, _), .. }) => {
+                write!(f, "{project}/{tier}@{version}")
+            }
+            Self::Link { store, .. } => store.address().fmt(f),
+            Self::File { path, .. } => path.display().fmt(f),
+        }
+    }
+}
+
+/// A tier of a project.
+pub struct Tier {
     /// Whose image.
     pub project: ProjectName,
     /// Which image.
@@ -30,26 +88,31 @@ pub struct Order {
     pub platform: Platform,
     /// The current release of a channel, or one version.
     pub which: Which,
-    /// Where releases live.
-    pub store: Store,
+    /// Where releases live, and mirrors of it.
+    pub stores: Vec<Store>,
+    /// A link to the very archive, which is tried before them.
+    pub link: Option<Store>,
     /// The key that was pinned.
     pub pinned: PublicKey,
     /// Whether it was pinned for good, so that something should be remembered.
     pub bond: Bond,
-    /// How long a channel is believed.
-    pub patience: Patience,
-    /// Where archives are kept.
-    pub cache: PathBuf,
-    /// Where this machine remembers what it has seen.
-    pub state: PathBuf,
-    /// The engine to load into.
-    pub engine: Address,
-    /// Whether another image may lose its tag.
-    pub retag: Retag,
-    /// How far to go.
-    pub proof: Proof,
-    /// This machine's time.
-    pub now: Timestamp,
+}
+
+/// What becomes of a verified archive.
+pub enum Fate {
+    /// An engine loads it.
+    Load {
+        /// The engine.
+        engine: Address,
+        /// Whether another image may lose its tag.
+        retag: Retag,
+        /// How far to go.
+        proof: Proof,
+    },
+    /// It stays a file: in the cache, or as this one.
+    Keep(Option<PathBuf>),
+    /// Its tar goes to whoever reads.
+    Pipe(Box<dyn Write + Send>),
 }
 
 /// Which release.
@@ -82,6 +145,8 @@ pub enum Proof {
 pub struct Fetched {
     /// The channel that was followed, and whether it says what is current.
     pub channel: Option<(Verified<Channel>, Freshness)>,
+    /// Whether it is current, as far as can be told where no channel was asked.
+    pub currency: Option<Currency>,
     /// Version of the trust document that counted.
     pub trust: u64,
     /// The release.
@@ -90,156 +155,137 @@ pub struct Fetched {
     pub archive: Verified<Archive>,
     /// Where it is kept.
     pub path: PathBuf,
+    /// Where its bytes came from.
+    pub origin: Origin,
+    /// Whether an engine has it.
+    pub is_loaded: bool,
     /// What the engine has; absent when it was not asked.
     pub loaded: Option<Loaded>,
 }
 
-/// Fetches, verifies, loads; with [`Proof::Proven`] also proves. Nothing is started.
-pub async fn fetch(order: &Order, hear: Hear<'_>) -> Result<Fetched, Error> {
-    let pin = Trusted::pin(order.project.clone(), order.pinned.clone());
-    let memory = remember::of(&order.state, &order.project, &pin);
-    let trusted = pointer::trusted(pin, &memory, &order.store, &order.project).await?.0;
-    let seen = recall(order, &memory, hear)?;
-    let choice = choose(order, &trusted, &seen, hear).await?;
-    let Choice { release, channel, note } = choice;
-    let archive = release.archive(&order.tier, &order.platform).ok_or_else(|| no_archive(order, &release))?;
-    let (checked, path) = obtain(order, &release, archive, hear).await?;
-
-    let engine = Engine::connect(&order.engine).await?;
-    load::load(&engine, &checked, order.retag, hear).await?;
-    let loaded = match order.proof {
-        Proof::Loaded => None,
-        Proof::Proven => Some(load::prove(&engine, &checked.archive().image).await?),
+/// Fetches, verifies, loads; with [`Proof::Proven`] also proves. Nothing is started. What came of it is
+/// written down, whatever it was.
+pub async fn fetch(order: Order, hear: Hear<'_>) -> Result<Fetched, Error> {
+    let (state, time, asked) = (order.state.clone(), order.now, order.want.to_string());
+    let outcome = bring(order, hear).await;
+    let reason;
+    let result = match &outcome {
+        Ok(fetched) => audit::Result::Done {
+            project: &fetched.release.project,
+            tier: &fetched.archive.tier,
+            version: &fetched.release.version,
+            key: fetched.release.signer(),
+            release: fetched.release.sealed_digest(),
+            loaded: fetched.is_loaded,
+            proven: fetched.loaded.is_some(),
+        },
+        Err(error) => {
+            reason = error.to_string();
+            audit::Result::Refused { reason: &reason }
+        }
     };
+    let noted = audit::note(&state, &audit::Entry { time, user: audit::user(), asked: &asked, result });
+    match (outcome, noted) {
+        (Ok(_), Err(error)) => Err(error.into()),
+        (outcome, _) => outcome,
+    }
+}
+
+async fn bring(order: Order, hear: Hear<'_>) -> Result<Fetched, Error> {
+    let choice = match &order.want {
+        Want::Tier(tier) => choose::tier(&order, tier, hear).await?,
+        Want::Link { store, trust } => choose::link(&order, store, trust).await?,
+        Want::File { path, trust } => {
+            return deliver(filed(&order, path, trust, hear)?, order.fate, hear).await;
+        }
+    };
+    let folder = order.cache.join(choice.release.project.as_str());
+    let supply = Supply { places: &choice.places, seeds: &order.seeds, folder: &folder, line: order.line };
+    let Obtained { checked, path, origin } = obtain::archive(&supply, &choice.archive, hear).await?;
+    let Choice { release, channel, trusted, memory, note, .. } = choice;
+    let trust = trusted.version();
+    let currency = match &order.want {
+        Want::Link { .. } => {
+            Some(Currency::Unknown("a link cannot tell, and a newer release may exist".to_owned()))
+        }
+        _ => None,
+    };
+    let ready = Ready { release, channel, currency, trust, checked, path, origin };
+    let fetched = deliver(ready, order.fate, hear).await?;
 
     // Only now: a pointer whose image never arrived must not block the one before it.
-    if let Some((name, pointer)) = note {
+    if let (Some(memory), Some((name, pointer))) = (memory, note) {
         memory.note(&name, pointer, &trusted, order.now)?;
     }
-    Ok(Fetched { channel, trust: trusted.version(), release, archive: checked.into_archive(), path, loaded })
+    Ok(fetched)
 }
 
-/// What was seen before. A memory that is not there is no reason to stop, but to be said.
-fn recall(order: &Order, memory: &Memory, hear: Hear<'_>) -> Result<Seen, Error> {
-    let seen = memory.seen()?;
-    if seen.is_none() && order.bond == Bond::Pinned {
-        hear(Event::Warning(
-            "nothing is remembered of this project any more, so an older release cannot be told from the current one this time",
-        ));
-    }
-    Ok(seen.unwrap_or_else(|| Seen::nothing(order.now)))
-}
-
-/// A release, and what is to be remembered when it is loaded.
-struct Choice {
+/// An archive of which every byte was verified, and all that is known of it.
+struct Ready {
     release: Verified<Release>,
     channel: Option<(Verified<Channel>, Freshness)>,
-    note: Option<(ChannelName, Pointer)>,
+    currency: Option<Currency>,
+    trust: u64,
+    checked: Checked,
+    path: PathBuf,
+    origin: Origin,
 }
 
-async fn choose(order: &Order, trusted: &Trusted, seen: &Seen, hear: Hear<'_>) -> Result<Choice, Error> {
-    match &order.which {
-        Which::Pinned(version, name) => {
-            // Signed long ago or not, what it says of withdrawn versions counts.
-            let heard = match listen(order, name, trusted, seen).await {
-                Ok(heard) => heard,
-                Err(error) => {
-                    hear(Event::Warning(&format!(
-                        "channel `{name}` is not asked whether {version} was withdrawn: {error}"
-                    )));
-                    None
-                }
-            };
-            let mut known = seen.clone();
-            if let Some(pointer) = heard.clone() {
-                known.note(name, pointer, trusted, order.now)?;
+/// Hands a verified archive on.
+async fn deliver(ready: Ready, fate: Fate, hear: Hear<'_>) -> Result<Fetched, Error> {
+    let Ready { release, channel, currency, trust, checked, mut path, origin } = ready;
+    let is_loaded = matches!(fate, Fate::Load { .. });
+    let mut loaded = None;
+    match fate {
+        Fate::Load { engine, retag, proof } => {
+            let engine = Engine::connect(&engine).await?;
+            load::load(&engine, &checked, retag, hear).await?;
+            if proof == Proof::Proven {
+                loaded = Some(load::prove(&engine, &checked.archive().image).await?);
             }
-            known.permits(name, version, trusted)?;
-            let release = release_of(&order.store, &order.project, version, trusted).await?;
-            Ok(Choice { release, channel: None, note: heard.map(|pointer| (name.clone(), pointer)) })
         }
-        Which::Channel(name) => {
-            let channel = trusted.channel(&download::channel(&order.store, &order.project, name).await?)?;
-            let followed = channel.follow(&order.project, name, seen, trusted, order.patience, order.now)?;
-            let release = release_of(&order.store, &order.project, &channel.version, trusted).await;
-            let release = release.map_err(|error| match error {
-                Error::Store(source @ StoreError::Missing { .. }) => {
-                    Error::Unreleased { channel: name.clone(), version: channel.version.clone(), source }
-                }
-                error => error,
-            })?;
-            if release.sealed_digest() != channel.release {
-                return Err(Error::NotNamed(channel.version.clone()));
-            }
-            let note = Some((name.clone(), followed.pointer));
-            Ok(Choice { release, channel: Some((channel, followed.freshness)), note })
+        Fate::Keep(None) => {}
+        Fate::Keep(Some(target)) => {
+            deliver::copy(&mut checked.open_file(), &target)?;
+            path = target;
         }
+        Fate::Pipe(mut out) => deliver::pipe(&mut checked.open_tar(&[]), &mut out)?,
     }
+    Ok(Fetched {
+        channel,
+        currency,
+        trust,
+        release,
+        archive: checked.into_archive(),
+        path,
+        origin,
+        is_loaded,
+        loaded,
+    })
 }
 
-/// What a channel says, if there is one, however old it is.
-async fn listen(
-    order: &Order,
-    name: &ChannelName,
-    trusted: &Trusted,
-    seen: &Seen,
-) -> Result<Option<Pointer>, Error> {
-    match download::channel(&order.store, &order.project, name).await {
-        Ok(sealed) => Ok(Some(trusted.channel(&sealed)?.stands(&order.project, name, seen, trusted)?)),
-        Err(StoreError::Missing { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// The verified release of a version, refused when it is another project's or version's.
-pub(super) async fn release_of(
-    store: &Store,
-    project: &ProjectName,
-    version: &Version,
-    trusted: &Trusted,
-) -> Result<Verified<Release>, Error> {
-    let release = trusted.release(&download::release(store, project, version).await?)?;
-    if release.project != *project || release.version != *version {
-        let [expected, found] =
-            [(project, version), (&release.project, &release.version)].map(|(p, v)| format!("{p} {v}"));
-        return Err(Error::Misplaced { expected, found });
-    }
-    Ok(release)
-}
-
-/// The archive, checked: the one in the cache if it is still whole, else downloaded.
-async fn obtain(
-    order: &Order,
-    release: &Verified<Release>,
-    archive: Verified<Archive>,
-    hear: Hear<'_>,
-) -> Result<(Checked, PathBuf), Error> {
-    let folder = order.cache.join(release.project.as_str());
-    let path = folder.join(&archive.file);
-    if let Ok(file) = download::local(&path) {
-        hear(Event::Doing(&format!("verifying `{}`, which is here already", archive.file)));
-        match check::archive(file, archive.clone(), hear) {
-            Ok(checked) => return Ok((checked, path)),
-            Err(_) => hear(Event::Warning("the archive in the cache is damaged; downloading it again")),
-        }
-    }
-    let mut unchecked =
-        download::archive(&order.store, &release.project, &release.version, &archive, &folder, hear).await?;
-    hear(Event::Doing(&format!("verifying `{}`", archive.file)));
-    let checked = check::archive(unchecked.file()?, archive, hear)?;
-    Ok((checked, unchecked.keep()?))
-}
-
-fn no_archive(order: &Order, release: &Release) -> Error {
-    Error::NoArchive {
-        version: release.version.clone(),
-        tier: order.tier.clone(),
-        platform: order.platform.clone(),
-        present: list(release.archives.iter().map(|archive| &archive.file)),
-    }
-}
-
-/// Names in backticks, for messages.
-pub(super) fn list<'a>(names: impl Iterator<Item = &'a String>) -> String {
-    names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+/// An archive on this disk, verified as `imgforge verify` does.
+fn filed(order: &Order, path: &Path, trust: &Trust, hear: Hear<'_>) -> Result<Ready, Error> {
+    let question = Question {
+        path: path.to_owned(),
+        trust: trust.clone(),
+        channel: ChannelName::stable(),
+        patience: order.patience,
+        state: order.state.clone(),
+        now: order.now,
+    };
+    let sound = verify::verify(&question, &mut Log::default(), hear)?;
+    let [checked] = <[Checked; 1]>::try_from(sound.archives)
+        .map_err(|_| Error::NotAnArchive(path.display().to_string()))?;
+    let size = checked.archive().size;
+    let origin = Origin { size, kept: size, fetched: 0 };
+    Ok(Ready {
+        release: sound.release,
+        channel: None,
+        currency: Some(sound.currency),
+        trust: sound.trust,
+        checked,
+        path: path.to_owned(),
+        origin,
+    })
 }

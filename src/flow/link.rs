@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Error;
-use super::fetch::list;
+use super::choose::list;
 use super::pointer::Publisher;
 use crate::model::name::{ChannelName, Platform, TierName, Version};
 use crate::model::release::Archive;

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use super::Error;
+use super::obtain::{self, Supply};
 use super::pointer::Publisher;
 use crate::model::image::Blob;
 use crate::model::name::{ChannelName, Version};
@@ -14,8 +15,9 @@ use crate::model::seal::{MAX_BYTES, Sealed, Verified};
 use crate::model::trust::{self, MAX_CHAIN};
 use crate::model::{channel::Channel, sums};
 use crate::step::progress::Hear;
+use crate::step::receive::{Line, Location};
 use crate::step::store::{Key, Put, Source, Store, StoreError};
-use crate::step::{check, download, upload};
+use crate::step::upload;
 
 /// What to copy, and where to.
 pub struct Copy {
@@ -57,9 +59,9 @@ pub async fn mirror(publisher: &Publisher, copy: &Copy, hear: Hear<'_>) -> Resul
             continue;
         };
         let key = Key::file(project, &version, &archive.file);
-        let mut unchecked = download::archive(from, project, &version, &archive, &folder, hear).await?;
-        check::archive(unchecked.file()?, archive, hear)?;
-        let path = unchecked.keep()?;
+        let places = [Location { store: from.clone(), key: key.clone() }];
+        let supply = Supply { places: &places, seeds: &[], folder: &folder, line: Line::default() };
+        let path = obtain::archive(&supply, &archive, hear).await?.path;
         new += upload::file(&copy.to, &key, &path, hear).await?;
     }
     for (number, bytes) in trust_documents(from, publisher).await? {

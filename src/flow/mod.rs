@@ -4,13 +4,16 @@
 //! printed: a flow is steps in an order, and the order is what a reader comes for.
 
 pub mod build;
+pub mod cache;
 pub mod channel;
+mod choose;
 pub mod export;
 pub mod fetch;
 pub mod inspect;
 pub mod link;
 pub mod lock;
 pub mod mirror;
+pub mod obtain;
 pub mod pointer;
 pub mod release;
 pub mod releases;
@@ -89,6 +92,16 @@ pub enum Error {
     Upload(#[from] step::upload::UploadError),
     #[error(transparent)]
     Download(#[from] step::download::DownloadError),
+    #[error(transparent)]
+    Receive(#[from] step::receive::ReceiveError),
+    #[error(transparent)]
+    Cache(#[from] step::cache::CacheError),
+    #[error(transparent)]
+    Audit(#[from] step::audit::AuditError),
+    #[error(transparent)]
+    Deliver(#[from] step::deliver::DeliverError),
+    #[error(transparent)]
+    Disk(#[from] step::disk::DiskError),
     #[error(transparent)]
     Check(#[from] step::check::CheckError),
     #[error(transparent)]
@@ -171,6 +184,12 @@ pub enum Error {
     /// A file of which the release says nothing.
     #[error("`{file}` is not in its release, which names {present}")]
     NotInRelease { file: String, present: String },
+    /// Something else where an archive should be.
+    #[error("`{0}` is no archive that carries its release")]
+    NotAnArchive(String),
+    /// Nowhere to look.
+    #[error("no store was named")]
+    NoStore,
     /// A file whose name does not say what it is.
     #[error("`{0}` is not named like an archive: `<tier>-<version>-<os>-<arch>.tar.gz`")]
     FileName(String),

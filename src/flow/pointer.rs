@@ -158,7 +158,7 @@ impl Publisher {
 
     /// A released version, verified.
     pub async fn release(&self, version: &Version) -> Result<Verified<Release>, Error> {
-        super::fetch::release_of(&self.store, &self.project, version, &self.trusted).await
+        super::choose::release_of(&self.store, &self.project, version, &self.trusted).await
     }
 
     /// The channel that points to a release after what is there now: a higher sequence, the same floor,

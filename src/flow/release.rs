@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use super::Error;
 use super::build::{Tools, Workshop, build};
+use super::choose::release_of;
 use super::export::pack;
-use super::fetch::release_of;
+use super::obtain::{self, Supply};
 use super::pointer::{Current, Place, Publisher, Role};
 use super::sign::papers;
 use crate::model::channel::{Channel, ChannelError, LIFETIME};
@@ -19,9 +20,10 @@ use crate::model::time::{self, Timestamp};
 use crate::step::content::ContentStore;
 use crate::step::keyring::SigningKey;
 use crate::step::progress::{Event, Hear};
+use crate::step::receive::{Line, Location};
 use crate::step::store::{Conditions, Key, Store, StoreError};
 use crate::step::upload::{Papers, UploadError};
-use crate::step::{check, download, read, sign, upload};
+use crate::step::{atomic, download, read, sign, upload};
 
 /// What to publish, and where.
 pub struct Publication {
@@ -284,13 +286,16 @@ async fn rehearse(
     if found.sealed_digest() != release.sealed_digest() {
         return Err(Error::NotNamed(release.version.clone()));
     }
+    // A folder of its own: nothing of what was just packed may be taken for what was uploaded.
+    let scratch = atomic::scratch(&ask.folder).map_err(|error| Error::Write(ask.folder.clone(), error))?;
     for archive in &found.archives {
         let Some(archive) = found.archive_named(&archive.file) else {
             continue;
         };
-        let mut unchecked =
-            download::archive(store, &found.project, &found.version, &archive, &ask.folder, hear).await?;
-        check::archive(unchecked.file()?, archive, hear)?;
+        let key = Key::file(&found.project, &found.version, &archive.file);
+        let places = [Location { store: store.clone(), key }];
+        let supply = Supply { places: &places, seeds: &[], folder: scratch.path(), line: Line::default() };
+        obtain::archive(&supply, &archive, hear).await?;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use crate::model::seal::{SealError, Sealed, Verified};
 use crate::model::seen::Seen;
 use crate::model::time::Timestamp;
 use crate::model::trust::{Step, TrustError, Trusted};
+use crate::step::check::Checked;
 use crate::step::pin::Pin;
 use crate::step::progress::Hear;
 use crate::step::{check, download, members, remember};
@@ -33,6 +34,7 @@ pub struct Question {
 }
 
 /// Whose signature counts.
+#[derive(Debug, Clone)]
 pub enum Trust {
     /// This key's, whatever project it signs for.
     Key(PublicKey),
@@ -47,7 +49,7 @@ pub struct Sound {
     /// Version of the trust document that counted; 0 is the pinned key.
     pub trust: u64,
     /// The archives that were checked.
-    pub archives: Vec<Verified<Archive>>,
+    pub archives: Vec<Checked>,
     /// Whether the release is current.
     pub currency: Currency,
 }
@@ -152,7 +154,7 @@ pub fn verify(ask: &Question, log: &mut Log, hear: Hear<'_>) -> Result<Sound, Er
         },
         None => release.archives.iter().filter_map(|archive| release.archive_named(&archive.file)).collect(),
     };
-    let present = || super::fetch::list(release.archives.iter().map(|archive| &archive.file));
+    let present = || super::choose::list(release.archives.iter().map(|archive| &archive.file));
     let strange = || Error::NotInRelease { file: file.clone().unwrap_or_default(), present: present() };
     let known = if wanted.is_empty() { Err(strange()) } else { Ok(()) };
     log.note("release names the archive", file.as_deref().unwrap_or("all of it"), known)?;
@@ -163,7 +165,7 @@ pub fn verify(ask: &Question, log: &mut Log, hear: Hear<'_>) -> Result<Sound, Er
         let file = log.note("archive is there", &name, download::local(&place(&archive.file)))?;
         let checked =
             log.note("archive is the signed one, byte for byte", &name, check::archive(file, archive, hear))?;
-        archives.push(checked.into_archive());
+        archives.push(checked);
     }
     let currency = currency(ask, &folder, &release, &trusted, &seen)?;
     let result = match currency {
@@ -215,7 +217,7 @@ fn currency(
 
 impl Trust {
     /// The release, who is believed for it, and what was seen of its project.
-    fn verify(
+    pub(super) fn verify(
         &self,
         sealed: &Sealed<Release>,
         beside: &[Step],

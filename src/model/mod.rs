@@ -6,6 +6,7 @@
 
 pub mod archive;
 pub mod builder;
+pub mod cached;
 pub mod channel;
 pub mod context;
 pub mod der;
@@ -29,6 +30,7 @@ pub mod runtime;
 pub mod sbom;
 pub mod seal;
 pub mod seen;
+pub mod size;
 pub mod storage;
 pub mod strict;
 pub mod sums;

@@ -314,6 +314,14 @@ impl FromStr for ImageTag {
 }
 text_form!(ImageTag);
 
+impl ChannelName {
+    /// The channel of those who name none.
+    #[must_use]
+    pub fn stable() -> Self {
+        Self("stable".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

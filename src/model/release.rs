@@ -6,6 +6,7 @@ use super::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::archive;
+use super::archive::tail::{self, Footer};
 use super::digest::Digest;
 use super::document::{Document, Subject};
 use super::image::{Blob, Image};
@@ -62,6 +63,16 @@ impl Archive {
     #[must_use]
     pub fn platform(&self) -> &Platform {
         &self.image.platform
+    }
+}
+
+impl Verified<Archive> {
+    /// Where the index begins, and all that follows the reproducible part: both are known before a byte of
+    /// the file is. `None` when the sizes cannot be those of an archive.
+    #[must_use]
+    pub fn end(&self) -> Option<(u64, Vec<u8>)> {
+        let index_at = tail::index_at(self.size, self.index.size)?;
+        Some((index_at, tail::after(Footer { index_at, body: self.size }, Some(self.sealed_bytes()))))
     }
 }
 

@@ -9,6 +9,7 @@
 
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -118,6 +119,7 @@ pub struct Verified<T> {
     signer: Digest,
     sealed: Digest,
     payload: Digest,
+    bytes: Arc<[u8]>,
 }
 
 impl<T> Verified<T> {
@@ -135,7 +137,19 @@ impl<T> Verified<T> {
 
     /// A part of the document is as verified as the whole.
     pub(super) fn part<U>(&self, part: U) -> Verified<U> {
-        Verified { document: part, signer: self.signer, sealed: self.sealed, payload: self.payload }
+        Verified {
+            document: part,
+            signer: self.signer,
+            sealed: self.sealed,
+            payload: self.payload,
+            bytes: Arc::clone(&self.bytes),
+        }
+    }
+
+    /// The sealed bytes, as they were found.
+    #[must_use]
+    pub fn sealed_bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Digest of the sealed bytes, by which other documents name this one.
@@ -225,7 +239,7 @@ impl<T: Document> Sealed<T> {
         };
         let read = document::read(&payload).map_err(|source| SealError::Document { document, source })?;
         let (sealed, payload) = (Digest::of(&self.bytes), Digest::of(&payload));
-        Ok(Verified { document: read, signer, sealed, payload })
+        Ok(Verified { document: read, signer, sealed, payload, bytes: self.bytes.as_slice().into() })
     }
 }
 

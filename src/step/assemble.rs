@@ -52,19 +52,8 @@ pub fn members(
     hear: Hear<'_>,
 ) -> Result<Assembled, AssembleError> {
     let total = new.packed_size();
-    let mut done = Assembled::default();
-    let mut lost = Vec::new();
-    let mut tools = (Packer::new(), Unpacker::new());
-    for found in &plan.found {
-        match copy(new, found, sources, &mut tools) {
-            Some(bytes) => {
-                to.write_all_at(&bytes, new.place(found.member).start).map_err(AssembleError::Write)?;
-                done.copied += bytes.len() as u64;
-            }
-            None => lost.push(found.member),
-        }
-        hear(Event::Bytes { done: done.copied + done.fetched, total });
-    }
+    let (copied, lost) = copies(new, &plan.found, sources, to, hear)?;
+    let mut done = Assembled { copied, fetched: 0 };
     for range in plan.fetches.iter().chain(&delta::fetches(new, &lost)) {
         fetch(new, range, ranges, to, &mut |more| {
             done.fetched += more;
@@ -73,6 +62,32 @@ pub fn members(
     }
     hear(Event::Bytes { done: total, total });
     Ok(done)
+}
+
+/// Copies members from sources to their places. Tells how many bytes, and which members turned out not to
+/// be where they were looked for.
+pub fn copies(
+    new: &Index,
+    found: &[Found],
+    sources: &[&File],
+    to: &File,
+    hear: Hear<'_>,
+) -> Result<(u64, Vec<usize>), AssembleError> {
+    let total = new.packed_size();
+    let mut copied = 0;
+    let mut lost = Vec::new();
+    let mut tools = (Packer::new(), Unpacker::new());
+    for found in found {
+        match copy(new, found, sources, &mut tools) {
+            Some(bytes) => {
+                to.write_all_at(&bytes, new.place(found.member).start).map_err(AssembleError::Write)?;
+                copied += bytes.len() as u64;
+            }
+            None => lost.push(found.member),
+        }
+        hear(Event::Bytes { done: copied, total });
+    }
+    Ok((copied, lost))
 }
 
 /// The bytes of a member from a source; `None` when they are not what the plan hoped for.

@@ -119,11 +119,18 @@ pub fn open_file(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("this is not a regular file")) }
 }
 
+/// A folder for a while, which disappears with what it holds.
+pub fn scratch(folder: &Path) -> io::Result<tempfile::TempDir> {
+    fs::create_dir_all(folder)?;
+    hidden().tempdir_in(folder)
+}
+
 fn folder(target: &Path) -> &Path {
     target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn sync_folder(target: &Path) -> io::Result<()> {
+/// Makes sure that a name that was just given is still there after the power fails.
+pub fn sync_folder(target: &Path) -> io::Result<()> {
     File::open(folder(target))?.sync_all()
 }
 

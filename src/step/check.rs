@@ -7,8 +7,11 @@
 //! | a signer's tool that packs one thing and signs another | the tar must be, byte for byte, the one that follows from the signed image; layers and configuration by digest |
 //! | a path that is swapped after the check | [`Checked`] keeps the open file, loading reads from it and hashes every member again |
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, Read as _};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -136,13 +139,68 @@ impl Checked {
         self.archive
     }
 
-    /// What engines need of the tar, from the very file that was checked. Each member is hashed
-    /// again before a byte of it is handed on.
+    /// The very file that was checked, from its beginning.
     #[must_use]
-    pub fn open_tar(&self) -> impl io::Read + Send + use<> {
-        let image = 0..archive::length(&archive::entries(&self.archive.image));
-        let end = io::repeat(0).take(archive::END as u64);
-        Part::read(&self.file, &self.index, &image, members::threads()).chain(end)
+    pub fn open_file(&self) -> impl io::Read + use<> {
+        Whole { file: Arc::clone(&self.file), at: 0 }
+    }
+
+    /// What engines need of the tar, but for some layers, from the very file that was checked. Each member
+    /// is hashed again before a byte of it is handed on.
+    #[must_use]
+    pub fn open_tar(&self, without: &[Digest]) -> impl io::Read + Send + use<> {
+        let mut parts: VecDeque<Range<u64>> = VecDeque::new();
+        let mut at = 0;
+        for entry in archive::entries(&self.archive.image) {
+            let end = at + entry.span();
+            let left_out = matches!(&entry.content, Content::Blob(blob) if without.contains(&blob.digest));
+            match parts.back_mut() {
+                _ if left_out => {}
+                Some(last) if last.end == at => last.end = end,
+                _ => parts.push_back(at..end),
+            }
+            at = end;
+        }
+        let (file, index) = (Arc::clone(&self.file), Arc::clone(&self.index));
+        let tar = Tar { file, index, parts, open: None };
+        tar.chain(io::repeat(0).take(archive::END as u64))
+    }
+}
+
+/// Parts of a tar, one after the other.
+struct Tar {
+    file: Arc<File>,
+    index: Arc<Index>,
+    parts: VecDeque<Range<u64>>,
+    open: Option<Part>,
+}
+
+impl io::Read for Tar {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some(part) = &mut self.open {
+                match part.read(buffer)? {
+                    0 if !buffer.is_empty() => self.open = None,
+                    read => return Ok(read),
+                }
+            }
+            let Some(part) = self.parts.pop_front() else { return Ok(0) };
+            self.open = Some(Part::read(&self.file, &self.index, &part, members::threads()));
+        }
+    }
+}
+
+/// A file, read from its beginning whoever else reads it.
+struct Whole {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl io::Read for Whole {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at += read as u64;
+        Ok(read)
     }
 }
 

@@ -1,17 +1,17 @@
 //! Brings documents and archives here from a store. Nothing is believed yet.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::atomic::{Draft, open_file, read_bounded};
-use super::progress::{Counted, Event, Hear};
+use super::atomic::{open_file, read_bounded};
 use super::store::{Key, Store, StoreError};
-use crate::model::archive::tail::{self, FIRST_LOOK, Footer, Tail};
+use crate::model::archive::tail::{FIRST_LOOK, Footer, Tail};
 use crate::model::channel::Channel;
+use crate::model::digest::Digest;
 use crate::model::name::{ChannelName, ProjectName, Version};
-use crate::model::release::{self, Archive, Release};
-use crate::model::seal::{MAX_BYTES, Sealed, Verified};
+use crate::model::release::{self, Release};
+use crate::model::seal::{MAX_BYTES, Sealed};
 use crate::model::trust::{self, MAX_CHAIN, Step, TrustError};
 
 /// Why something is not here.
@@ -51,8 +51,13 @@ pub async fn carried(
     version: &Version,
     file: &str,
 ) -> Result<Option<Sealed<Release>>, StoreError> {
-    let key = Key::file(project, version, file);
-    let (mut bytes, size) = match store.end(&key, FIRST_LOOK).await {
+    Ok(end(store, &Key::file(project, version, file)).await?.map(|(sealed, _)| sealed))
+}
+
+/// The release that an archive carries at its end, and the digest of its index; `None` when there is no
+/// archive, or none that was sealed.
+pub async fn end(store: &Store, key: &Key) -> Result<Option<(Sealed<Release>, Digest)>, StoreError> {
+    let (mut bytes, size) = match store.end(key, FIRST_LOOK).await {
         Ok(end) => end,
         Err(StoreError::Missing { .. }) => return Ok(None),
         Err(error) => return Err(error),
@@ -61,9 +66,10 @@ pub async fn carried(
         return Ok(None);
     };
     if footer.tail_size(size) > bytes.len() as u64 {
-        bytes = store.end(&key, footer.tail_size(size)).await?.0;
+        bytes = store.end(key, footer.tail_size(size)).await?.0;
     }
-    Ok(Tail::parse(&bytes, size).ok().and_then(|tail| tail.sealed).map(Sealed::from_bytes))
+    let tail = Tail::parse(&bytes, size).ok();
+    Ok(tail.and_then(|tail| Some((Sealed::from_bytes(tail.sealed?), tail.index_blob.digest))))
 }
 
 /// The trust documents of a project from a version on, in order; none is no error.
@@ -139,54 +145,4 @@ pub fn release_beside(folder: &Path) -> Result<Option<Sealed<Release>>, Download
 /// A file that is here already.
 pub fn local(path: &Path) -> Result<File, DownloadError> {
     open_file(path).map_err(|error| DownloadError::Io(path.to_owned(), error))
-}
-
-/// An archive that is on this disk but has not been checked: a file without its final name.
-pub struct Unchecked {
-    draft: Draft,
-    target: PathBuf,
-}
-
-impl Unchecked {
-    /// The open file.
-    pub fn file(&mut self) -> Result<File, DownloadError> {
-        self.draft.file().try_clone().map_err(|error| DownloadError::Io(self.target.clone(), error))
-    }
-
-    /// Gives the file its name. Call it after the check; without it the file disappears.
-    pub fn keep(self) -> Result<PathBuf, DownloadError> {
-        let target = self.target;
-        match self.draft.keep(&target, 0o644) {
-            Ok(()) => Ok(target),
-            Err(error) => Err(DownloadError::Io(target, error)),
-        }
-    }
-}
-
-/// Copies an archive into a folder. Never more bytes are written than the release announces, with the
-/// largest seal that there can be.
-pub async fn archive(
-    store: &Store,
-    project: &ProjectName,
-    version: &Version,
-    archive: &Verified<Archive>,
-    folder: &Path,
-    hear: Hear<'_>,
-) -> Result<Unchecked, DownloadError> {
-    hear(Event::Doing(&format!("downloading `{}`", archive.file)));
-    let target = folder.join(&archive.file);
-    let key = Key::file(project, version, &archive.file);
-    let disk = |error| DownloadError::Io(folder.to_owned(), error);
-    let mut from = store.read(&key).await?;
-    let mut draft = Draft::beside(&target).map_err(disk)?;
-    let mut out = Counted::new(draft.file(), archive.size, hear);
-    let mut left = archive.size.saturating_add(tail::LARGEST_AFTER);
-    while left > 0
-        && let Some(mut piece) = from.next().await.map_err(|error| store.error(&key, error))?
-    {
-        piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-        out.write_all(&piece).map_err(disk)?;
-        left -= piece.len() as u64;
-    }
-    Ok(Unchecked { draft, target })
 }

@@ -3,13 +3,15 @@
 //! `docker load` ending well proves nothing: an engine skips layers that it believes to have, and
 //! re-tags names. So the image is read back, and a container is made from it and removed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Cursor, Read};
 
 use bollard::body_try_stream;
 use bollard::errors::Error as ApiError;
 use bollard::models::{ContainerCreateBody, HostConfig, ImageInspect};
-use bollard::query_parameters::{ImportImageOptions, RemoveContainerOptions};
+use bollard::query_parameters::{
+    ImportImageOptions, ListContainersOptions, ListImagesOptions, RemoveContainerOptions,
+};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
@@ -20,6 +22,7 @@ use super::content::{ContentError, ContentStore};
 use super::engine::{Engine, EngineError};
 use super::progress::{Event, Hear};
 use crate::model::archive::{self, Content};
+use crate::model::digest::Digest;
 use crate::model::image::Image;
 
 /// Whether another image may lose its tag to the one that is loaded.
@@ -89,8 +92,50 @@ pub async fn load(engine: &Engine, checked: &Checked, retag: Retag, hear: Hear<'
         }
         _ => {}
     }
-    hear(Event::Doing(&format!("loading `{tag}` into Docker {}", engine.version)));
-    send(engine, &tag, checked.open_tar()).await
+    let held = held(engine, image).await?;
+    let doing = format!("loading `{tag}` into Docker {}", engine.version);
+    if !held.is_empty() {
+        let (there, all) = (held.len(), image.unique_layers().len());
+        hear(Event::Doing(&format!("{doing}, which has {there} of its {all} layers")));
+        // Engines take an image without its layers, and some do even when they lack them: only a
+        // container shows whether all of it is there.
+        if send(engine, &tag, checked.open_tar(&held)).await.is_ok() && prove(engine, image).await.is_ok() {
+            return Ok(());
+        }
+    }
+    hear(Event::Doing(&doing));
+    send(engine, &tag, checked.open_tar(&[])).await
+}
+
+/// The names of the images that containers are made from, whether they run or not.
+pub async fn in_use(engine: &Engine) -> Result<BTreeSet<String>, EngineError> {
+    let all = ListContainersOptions { all: true, ..ListContainersOptions::default() };
+    let refused = |source| Engine::refused("list its containers".to_owned())(source);
+    let containers = engine.docker.list_containers(Some(all)).await.map_err(refused)?;
+    Ok(containers.into_iter().filter_map(|container| container.image).collect())
+}
+
+/// Images that are asked for the layers they have in common with a new one.
+const MOST_ASKED: usize = 100;
+
+/// The first layers of an image, as far as another image of the engine begins with the same ones.
+async fn held(engine: &Engine, image: &Image) -> Result<Vec<Digest>, EngineError> {
+    let refused = |source| Engine::refused("list its images".to_owned())(source);
+    let images = engine.docker.list_images(None::<ListImagesOptions>).await.map_err(refused)?;
+    let wanted: Vec<Digest> = image.layers.iter().map(|layer| layer.digest).collect();
+    let mut most = 0;
+    for other in images.iter().take(MOST_ASKED) {
+        let Some(found) = inspect(engine, &other.id).await? else { continue };
+        let layers = found.root_fs.and_then(|fs| fs.layers).unwrap_or_default();
+        let same = wanted.iter().zip(&layers).take_while(|(wanted, found)| wanted.to_string() == **found);
+        most = most.max(same.count());
+    }
+    let (first, rest) = wanted.split_at(most);
+    // A layer that comes again further up has to be sent for that.
+    let mut held: Vec<Digest> = first.iter().filter(|layer| !rest.contains(layer)).copied().collect();
+    held.sort();
+    held.dedup();
+    Ok(held)
 }
 
 /// Loads an image from the content store under its tag, whoever had that before: this is how the

@@ -237,6 +237,29 @@ fn read(
     }
 }
 
+/// Which members a file holds in their places, by their bytes, in order.
+#[must_use]
+pub fn present(file: &File, index: &Index, threads: usize) -> Vec<bool> {
+    let mut found = vec![false; index.members().len()];
+    let share = found.len().div_ceil(threads.max(1)).max(1);
+    std::thread::scope(|scope| {
+        for (part, found) in found.chunks_mut(share).enumerate() {
+            scope.spawn(move || {
+                let mut bytes = Vec::new();
+                for (at, found) in found.iter_mut().enumerate() {
+                    let number = part * share + at;
+                    let member = &index.members()[number];
+                    bytes.resize(member.packed as usize, 0);
+                    let read = file.read_exact_at(&mut bytes, index.place(number).start);
+                    // A hole needs no hash.
+                    *found = read.is_ok() && bytes.starts_with(&MAGIC) && Digest::of(&bytes) == member.digest;
+                }
+            });
+        }
+    });
+    found
+}
+
 /// A part of an archive's tar, as a stream.
 pub struct Part {
     members: Members,

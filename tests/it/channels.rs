@@ -109,12 +109,13 @@ fn a_withdrawn_version_is_refused_everywhere() {
     channel    stable points to 1.0.0 (sequence 3, expires [TIME])
     release    t-yank 1.0.0, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/t-yank/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    transfer   2.3 kB downloaded
     image      t-yank/tiny:1.0.0
     proof      not asked for: `--verify` also asks Docker what it has
     integrity  OK
     freshness  OK
     --- stderr
-    downloading `tiny-1.0.0-linux-amd64.tar.gz`
+    downloading `tiny-1.0.0-linux-amd64.tar.gz`: 5.9 kB
     verifying `tiny-1.0.0-linux-amd64.tar.gz`
     loading `t-yank/tiny:1.0.0` into Docker [VERSION]
     ");
@@ -190,6 +191,7 @@ fn an_expired_channel_is_believed_by_those_who_say_how_long() {
     channel    stable points to 1.0.0 (sequence 2, expires [TIME])
     release    t-max-age 1.0.0, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/t-max-age/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    transfer   2.3 kB downloaded
     image      t-max-age/tiny:1.0.0
     proof      not asked for: `--verify` also asks Docker what it has
     integrity  OK

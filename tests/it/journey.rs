@@ -78,6 +78,7 @@ fn from_recipe_to_healthy_container() {
     channel    stable points to 0.0.7 (sequence 1, expires [TIME])
     release    noderr 0.0.7, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/noderr/oracle-0.0.7-linux-amd64.tar.gz  every byte matches
+    transfer   161.8 MB downloaded
     image      noderr/oracle:0.0.7  sha256:[DIGEST]
     proof      Docker has this image: its ID, layers and platform are the signed ones;
                a container was created from it and removed

@@ -329,15 +329,16 @@ fn help_reads_well() {
     --- stdout
     Download an image, verify every byte, and load it into Docker
 
-    Signatures and bytes are always verified, before Docker sees anything. With --verify the engine is
-    asked afterwards what it has: image ID, layers and platform must be the signed ones, and a container
-    is created from the image and removed. Nothing is started.
+    Signatures and bytes are always verified, before Docker sees anything. Only what is missing is
+    downloaded: what older versions, other tiers or an interrupted fetch left here is used. With
+    --verify the engine is asked afterwards what it has: image ID, layers and platform must be the
+    signed ones, and a container is created from the image and removed. Nothing is started.
 
-    Usage: imgforge fetch [OPTIONS] <[PROJECT/]TIER[@VERSION]>
+    Usage: imgforge fetch [OPTIONS] <[PROJECT/]TIER[@VERSION]|URL|FILE>
 
     Arguments:
-      <[PROJECT/]TIER[@VERSION]>
-              Which image: TIER, TIER@VERSION or PROJECT/TIER
+      <[PROJECT/]TIER[@VERSION]|URL|FILE>
+              Which image: TIER, TIER@VERSION or PROJECT/TIER; or a link to an archive, or a file
 
     Options:
           --verify
@@ -348,7 +349,10 @@ fn help_reads_well() {
               [default: stable]
 
           --from <STORE>
-              Where releases live [default: where the pinned project says]
+              Where releases live; several are asked in turn [default: where the pinned project says]
+
+          --url <LINK>
+              A link to the very archive, for a store that cannot be read otherwise
 
           --key <FILE>
               The public key to trust [default: the project pinned with `imgforge trust add`]
@@ -362,6 +366,24 @@ fn help_reads_well() {
 
           --replace
               Let the image take its tag from another one
+
+          --no-load
+              Keep the archive in the cache, and do not load it
+
+      -o, --output <FILE>
+              Write the verified archive to a file, and do not load it
+
+          --pipe
+              Write the verified image to standard output, for `docker load`, and do not load it
+
+          --seed <FILE|DIR>
+              An archive, or a folder of them, that may have parts of this one: nothing of it is trusted
+
+          --connections <NUMBER>
+              Connections to the store [default: 4, and up to 16 if that is faster]
+
+          --limit-rate <RATE>
+              Bytes a second at most, such as 500k or 2M
 
       -h, --help
               Print help (see a summary with '-h')

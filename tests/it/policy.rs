@@ -242,7 +242,7 @@ fn files_that_break_a_rule_keep_the_image_here() {
     exit 3
     --- stderr
     error: the policy refuses `t-policy-files/large:1.0.0`; the image is neither listed nor loaded
-      recipes/large.toml:3: size: the compressed archive has 29.5 MB, more than 1.0 MB; its largest files, before compression:
+      recipes/large.toml:3: size: the compressed archive has 29.7 MB, more than 1.0 MB; its largest files, before compression:
              6.6 MB  /usr/lib/x86_64-linux-gnu/libcrypto.so.3
              4.0 MB  /usr/bin/perl
              2.6 MB  /usr/lib/x86_64-linux-gnu/libapt-pkg.so.7.0.0

@@ -93,6 +93,7 @@ fn who_pinned_the_first_key_accepts_what_the_fourth_seals() {
     release    t-rotated 2.0.0, sealed by key sha256:[DIGEST]
     trust      document 3, which the pinned key leads to
     archive    [HOME]/away/.cache/imgforge/archives/t-rotated/tiny-2.0.0-linux-amd64.tar.gz  every byte matches
+    transfer   2.3 kB downloaded
     image      t-rotated/tiny:2.0.0  sha256:[DIGEST]
     proof      Docker has this image: its ID, layers and platform are the signed ones;
                a container was created from it and removed

@@ -20,9 +20,10 @@ pub(super) fn store(error: &StoreError) -> (Code, &'static str) {
         StoreError::Unreachable { .. } => {
             (Code::Network, "run the same command again: it goes on where it stopped")
         }
-        StoreError::Denied { .. } => {
-            (Code::Denied, "the link or the key expired, or may not do this; get another one")
-        }
+        StoreError::Denied { .. } => (
+            Code::Denied,
+            "the link or the key expired, or may not do this; run the command again with another one: it goes on where it stopped",
+        ),
         StoreError::Refused { .. } => (Code::Other, "check the bucket, the endpoint and the region"),
         StoreError::ReadOnly(_) | StoreError::NoLinks(_) => {
             (Code::Usage, "name the bucket itself, `s3://BUCKET/PREFIX`, with `--store`")
@@ -39,6 +40,7 @@ pub(super) fn open(error: &OpenError) -> (Code, &'static str) {
         OpenError::Jurisdiction(_) | OpenError::Endpoint(_) => {
             (Code::Usage, "change `endpoint` below `[store]` in imgforge.toml, or `AWS_ENDPOINT_URL_S3`")
         }
+        OpenError::Link => (Code::Usage, "copy all of it, in quotes"),
         OpenError::Client(_) => (Code::Other, "check this machine's certificates and proxy settings"),
     }
 }

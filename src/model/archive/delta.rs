@@ -90,6 +90,17 @@ impl Plan {
     /// compressor of this machine.
     #[must_use]
     pub fn new(new: &Index, sources: &[Source], ours: &Compressor) -> Self {
+        Self::of(new, 0..new.members().len(), sources, ours)
+    }
+
+    /// The same for some of its members, in order.
+    #[must_use]
+    pub fn of(
+        new: &Index,
+        members: impl IntoIterator<Item = usize>,
+        sources: &[Source],
+        ours: &Compressor,
+    ) -> Self {
         let mut same: HashMap<Digest, Found> = HashMap::new();
         let mut alike: HashMap<(u32, u32), Found> = HashMap::new();
         for (source, held) in sources.iter().enumerate() {
@@ -105,7 +116,8 @@ impl Plan {
         }
         let mut found = Vec::new();
         let mut missing = Vec::new();
-        for (member, wanted) in new.members().iter().enumerate() {
+        for member in members {
+            let wanted = &new.members()[member];
             let copy = same.get(&wanted.digest).filter(|found| found.there == *wanted);
             match copy.or_else(|| alike.get(&(wanted.plain, wanted.checksum))) {
                 Some(place) => found.push(Found { member, ..*place }),

@@ -14,7 +14,7 @@ use crate::model::policy::trial::{self, Aim, Ended, Outcome, Process, Trial};
 use crate::model::policy::{Charter, Finding, Rule};
 
 /// Containers that run at once.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 2;
 
 /// How long a container runs before it is asked for the first time; each further time twice as long.
 const FIRST: Duration = Duration::from_secs(1);

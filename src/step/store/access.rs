@@ -47,6 +47,9 @@ pub enum OpenError {
     /// An endpoint that is no URL.
     #[error("`{0}` is not an endpoint: write `https://host`")]
     Endpoint(String),
+    /// A link that leads nowhere.
+    #[error("this is not a link: use `https://host/path`")]
+    Link,
     /// TLS.
     #[error("the HTTP client cannot start")]
     Client(#[source] reqwest::Error),

@@ -24,6 +24,12 @@ impl Key {
         Self(format!("{project}/releases/{version}/{file}"))
     }
 
+    /// What is behind a link: it has a name only for those who follow it.
+    #[must_use]
+    pub fn link() -> Self {
+        Self("the link".to_owned())
+    }
+
     /// A trust document.
     #[must_use]
     pub fn trust(project: &ProjectName, version: u64) -> Self {

@@ -30,12 +30,14 @@ pub use fault::{Answer, Fault};
 pub use key::Key;
 pub use reader::Reader;
 pub use web::Web;
+pub(super) use web::pause;
 
 use crate::model::image::Blob;
 use crate::model::name::{ChannelName, ProjectName, Version};
 use crate::step::http::{self, Purpose};
 use crate::step::progress::Hear;
 use span::Span;
+use web::Kind;
 
 /// A place for releases.
 #[derive(Debug, Clone)]
@@ -161,9 +163,19 @@ impl Store {
             Address::Bucket { .. } => Self::Bucket(Bucket::open(address, access)?),
             Address::Web(url) => {
                 let client = http::client(Purpose::Reading).map_err(OpenError::Client)?;
-                Self::Web(Web { client, url: url.clone() })
+                Self::Web(Web { client, url: url.clone(), kind: Kind::Folder })
             }
         })
+    }
+
+    /// The one object behind a link that somebody sent.
+    pub fn link_to(url: &str) -> Result<Self, OpenError> {
+        let parsed = reqwest::Url::parse(url).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
+        if parsed.is_none_or(|url| !url.has_host()) {
+            return Err(OpenError::Link);
+        }
+        let client = http::client(Purpose::Reading).map_err(OpenError::Client)?;
+        Ok(Self::Web(Web { client, url: url.to_owned(), kind: Kind::Object }))
     }
 
     /// Where it is.
@@ -172,7 +184,8 @@ impl Store {
         match self {
             Self::Directory(folder) => Address::Directory(folder.clone()),
             Self::Bucket(bucket) => bucket.address(),
-            Self::Web(web) => Address::Web(web.url.clone()),
+            // What follows the question mark may be a signature that lets anybody in.
+            Self::Web(web) => Address::Web(web.url.split(['?', '#']).next().unwrap_or_default().to_owned()),
         }
     }
 

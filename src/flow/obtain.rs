@@ -1,0 +1,226 @@
+//! From a verified release to a checked archive on this disk: only what is missing is downloaded.
+//!
+//! The release names the index by its digest, and the index every member: so the index comes first, then
+//! each member from wherever it is, and none is written before its digest was right.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use crate::model::archive::delta::{Plan, Source};
+use crate::model::archive::index::Index;
+use crate::model::archive::tail;
+use crate::model::release::Archive;
+use crate::model::seal::Verified;
+use crate::model::size::Size;
+use crate::step::check::Checked;
+use crate::step::download::DownloadError;
+use crate::step::partial::{self, Partial};
+use crate::step::progress::{Event, Hear};
+use crate::step::receive::{Line, Location, ReceiveError};
+use crate::step::seeds::{self, Seed};
+use crate::step::{assemble, check, disk, download, members, receive};
+
+/// Where an archive may come from, and where it goes.
+pub struct Supply<'a> {
+    /// Stores that have it, the best first.
+    pub places: &'a [Location],
+    /// Archives, and folders of them, that may have members in common with it.
+    pub seeds: &'a [PathBuf],
+    /// Where it will be.
+    pub folder: &'a Path,
+    /// How much of the line may be used.
+    pub line: Line,
+}
+
+/// Where the bytes of an archive came from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// All of its bytes.
+    pub size: u64,
+    /// From this machine: a whole archive that was checked again, members of others, an earlier run.
+    pub kept: u64,
+    /// From a store.
+    pub fetched: u64,
+}
+
+/// An archive that is here.
+pub struct Obtained {
+    /// What was checked.
+    pub checked: Checked,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// The archive, checked: the one that is here if it is still whole, else put together.
+pub async fn archive(
+    supply: &Supply<'_>,
+    archive: &Verified<Archive>,
+    hear: Hear<'_>,
+) -> Result<Obtained, Error> {
+    let path = supply.folder.join(&archive.file);
+    loop {
+        if let Some(checked) = here(&path, archive, hear)? {
+            let size = archive.size;
+            return Ok(Obtained { checked, path, origin: Origin { size, kept: size, fetched: 0 } });
+        }
+        let io = |error| DownloadError::Io(path.clone(), error);
+        // `None`: somebody else has just finished it.
+        let Some(partial) = Partial::open(&path, hear).await.map_err(io)? else { continue };
+        let origin = fill(supply, archive, &partial, hear).await?;
+        hear(Event::Doing(&format!("verifying `{}`", archive.file)));
+        match check::archive(partial.reader().map_err(io)?, archive.clone(), hear) {
+            Ok(checked) => {
+                let path = partial.keep().map_err(io)?;
+                return Ok(Obtained { checked, path, origin });
+            }
+            Err(error) => {
+                partial.discard();
+                return Err(error.into());
+            }
+        }
+    }
+}
+
+/// An archive that is here already, if it is whole.
+fn here(path: &Path, archive: &Verified<Archive>, hear: Hear<'_>) -> Result<Option<Checked>, Error> {
+    let Ok(file) = download::local(path) else { return Ok(None) };
+    hear(Event::Doing(&format!("verifying `{}`, which is here already", archive.file)));
+    match check::archive(file, archive.clone(), hear) {
+        Ok(checked) => Ok(Some(checked)),
+        Err(error) => {
+            hear(Event::Warning(&format!("it is damaged, and mended: {error}")));
+            partial::demote(path).map_err(|error| DownloadError::Io(path.to_owned(), error))?;
+            Ok(None)
+        }
+    }
+}
+
+/// Brings every byte of an archive to its place: member by member from each store in turn, and where
+/// that fails for another reason than the line, once as one piece.
+async fn fill(
+    supply: &Supply<'_>,
+    archive: &Verified<Archive>,
+    partial: &Partial,
+    hear: Hear<'_>,
+) -> Result<Origin, Error> {
+    let mut failures: Vec<(&Location, ReceiveError)> = Vec::new();
+    for place in supply.places {
+        match by_members(supply, place, archive, partial, hear).await {
+            Ok(origin) => return Ok(origin),
+            Err(Error::Receive(error)) if error.is_of_this_store() => {
+                if supply.places.len() > 1 || error.is_of_this_way() {
+                    hear(Event::Warning(&format!("{}: trying another way", said(&error))));
+                }
+                failures.push((place, error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    for (place, _) in failures.iter().filter(|(_, error)| error.is_of_this_way()) {
+        match in_one_piece(supply, place, archive, partial, hear).await {
+            Err(Error::Receive(error)) if error.is_of_this_store() => {
+                hear(Event::Warning(&said(&error)));
+            }
+            other => return other,
+        }
+    }
+    // The first store is the one that was asked for, the others are to help.
+    let (_, error) = failures.swap_remove(0);
+    Err(error.into())
+}
+
+/// An error with its cause, on one line.
+fn said(error: &ReceiveError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error} ({cause})"),
+        None => error.to_string(),
+    }
+}
+
+/// The index first, then what is neither here nor in any other archive here.
+async fn by_members(
+    supply: &Supply<'_>,
+    place: &Location,
+    archive: &Verified<Archive>,
+    partial: &Partial,
+    hear: Hear<'_>,
+) -> Result<Origin, Error> {
+    let io = |error| DownloadError::Io(supply.folder.to_owned(), error);
+    let (index_at, after) = archive.end().ok_or_else(|| ReceiveError::Wrong {
+        place: place.clone(),
+        what: "the release's sizes".to_owned(),
+    })?;
+    let index = receive::index(place, archive, index_at, &after).await?;
+    let size = archive.size + after.len() as u64;
+    partial.size(size).map_err(io)?;
+    partial.write(&tail::index_member(&index.to_bytes()), index_at).map_err(io)?;
+    partial.write(&after, archive.size).map_err(io)?;
+
+    let present = members::present(partial.file(), &index, members::threads());
+    let wanted: Vec<usize> = (0..present.len()).filter(|member| !present[*member]).collect();
+    let missing = from_seeds(supply, archive, &index, &wanted, partial, hear)?;
+    let needed: u64 = missing.iter().map(|member| u64::from(index.members()[*member].packed)).sum();
+    disk::room(supply.folder, size.saturating_sub(partial.allocated().map_err(io)?))?;
+    hear(Event::Doing(&match index_at - needed {
+        0 => format!("downloading `{}`: {}", archive.file, Size(size)),
+        kept => {
+            format!("downloading `{}`: {}, the other {} are here", archive.file, Size(needed), Size(kept))
+        }
+    }));
+    let fetched = receive::members(place, &index, &missing, partial.file(), supply.line, hear).await?;
+    // With the index, which came first.
+    let fetched = fetched + (archive.size - index_at);
+    Ok(Origin { size, kept: index_at - needed, fetched })
+}
+
+/// Copies members from other archives here. Tells which are in none of them.
+fn from_seeds(
+    supply: &Supply<'_>,
+    archive: &Archive,
+    index: &Index,
+    wanted: &[usize],
+    partial: &Partial,
+    hear: Hear<'_>,
+) -> Result<Vec<usize>, Error> {
+    let folder = [supply.folder.to_owned()];
+    let seeds: Vec<Seed> =
+        seeds::find(&[&folder, supply.seeds].concat(), &partial::name(&supply.folder.join(&archive.file)));
+    let sources: Vec<Source> = seeds.iter().map(|seed| Source::archive(&seed.index)).collect();
+    let files: Vec<&File> = seeds.iter().map(|seed| &seed.file).collect();
+    let plan = Plan::of(index, wanted.iter().copied(), &sources, &members::compressor());
+    if !plan.found.is_empty() {
+        hear(Event::Doing("taking what is the same from archives that are here"));
+    }
+    let (_, lost) = assemble::copies(index, &plan.found, &files, partial.file(), hear)?;
+    let found: BTreeSet<usize> = plan.found.iter().map(|found| found.member).collect();
+    let lost: BTreeSet<usize> = lost.into_iter().collect();
+    let is_missing = |member: &usize| lost.contains(member) || !found.contains(member);
+    Ok(wanted.iter().copied().filter(is_missing).collect())
+}
+
+/// All of it by one request, whatever is here.
+async fn in_one_piece(
+    supply: &Supply<'_>,
+    place: &Location,
+    archive: &Verified<Archive>,
+    partial: &Partial,
+    hear: Hear<'_>,
+) -> Result<Origin, Error> {
+    let io = |error| DownloadError::Io(supply.folder.to_owned(), error);
+    let size = archive.size + archive.end().map_or(0, |(_, after)| after.len() as u64);
+    partial.size(size).map_err(io)?;
+    disk::room(supply.folder, size.saturating_sub(partial.allocated().map_err(io)?))?;
+    hear(Event::Doing(&format!("downloading all of `{}` in one piece: {}", archive.file, Size(size))));
+    // The index may have come before the store refused to give more: then nothing wrong is written.
+    match members::tail(partial.file()) {
+        Ok(tail) if tail.index_blob == archive.index => {
+            receive::stream(place, &tail.index, partial.file(), supply.line, hear).await?;
+        }
+        _ => receive::blindly(place, size, partial.file(), supply.line, hear).await?,
+    }
+    Ok(Origin { size, kept: 0, fetched: size })
+}

@@ -1,0 +1,446 @@
+//! The operator's side over HTTP, on good lines and bad ones.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use imgforge::flow::obtain::{self, Obtained, Supply};
+use imgforge::model::key::TrustedKeys;
+use imgforge::model::release::Archive;
+use imgforge::model::seal::Verified;
+use imgforge::step::progress::Event;
+use imgforge::step::receive::{Line, Location};
+use imgforge::step::store::{Access, Key, Store};
+
+use crate::assert_session;
+use crate::harness::{run, tool};
+use crate::web::{Web, Whim};
+use crate::workbench::{Bench, wait};
+
+/// Bytes that nobody can compress; another seed gives others.
+fn noise(size: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed ^ (mixed >> 27)).to_le_bytes()
+    };
+    let mut bytes: Vec<u8> = std::iter::repeat_with(&mut next).take(size / 8 + 1).flatten().collect();
+    bytes.truncate(size);
+    bytes
+}
+
+fn layer(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o755);
+        tar.append_data(&mut header, name, bytes.as_slice()).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+/// A project whose first version holds 4 MiB that its second shares, and 200 kB that it does not.
+fn project(name: &str) -> (Bench, Web) {
+    let bench = Bench::new(name);
+    publish(&bench, "1.0.0", 1);
+    let web = Web::serve(&bench.home.path("store"));
+    (bench, web)
+}
+
+fn publish(bench: &Bench, version: &str, sequence: u64) -> Verified<Archive> {
+    let same = layer(&[("data", noise(4 << 20, 7))]);
+    let other = layer(&[("program", noise(200_000, sequence))]);
+    let archive = bench.pack("tiny", version, bench.layered("tiny", version, &[same, other]));
+    let release = bench.release(version, vec![archive]);
+    let sealed = bench.publish(&release, &bench.key);
+    bench.point(&bench.channel(&sealed, version, sequence), &bench.key);
+    let verified = sealed.verify(&TrustedKeys::from(bench.key.public().clone())).unwrap();
+    verified.archive(&"tiny".parse().unwrap(), &"linux/amd64".parse().unwrap()).unwrap()
+}
+
+fn size(bench: &Bench, version: &str) -> u64 {
+    fs::metadata(bench.object(&format!("releases/{version}/tiny-{version}-linux-amd64.tar.gz")))
+        .unwrap()
+        .len()
+}
+
+#[test]
+fn the_next_version_costs_what_is_new_in_it() {
+    let (bench, web) = project("t-fetch-next");
+    let url = web.url();
+    let fetch = ["fetch", "--verify", "tiny", "--from", &url];
+    assert_session!(bench.home.session(&fetch), @"
+    exit 0
+    --- stdout
+    channel    stable points to 1.0.0 (sequence 1, expires [TIME])
+    release    t-fetch-next 1.0.0, sealed by key sha256:[DIGEST]
+    archive    [HOME]/.cache/imgforge/archives/t-fetch-next/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    transfer   4.3 MB downloaded
+    image      t-fetch-next/tiny:1.0.0  sha256:[DIGEST]
+    proof      Docker has this image: its ID, layers and platform are the signed ones;
+               a container was created from it and removed
+    integrity  OK
+    freshness  OK
+    --- stderr
+    downloading `tiny-1.0.0-linux-amd64.tar.gz`: 4.4 MB
+    verifying `tiny-1.0.0-linux-amd64.tar.gz`
+    loading `t-fetch-next/tiny:1.0.0` into Docker [VERSION]
+    ");
+    let (_, whole) = web.took();
+    assert!(whole >= 4 << 20 && whole <= size(&bench, "1.0.0"), "{whole}");
+
+    publish(&bench, "1.1.0", 2);
+    assert_session!(bench.home.session(&fetch), @"
+    exit 0
+    --- stdout
+    channel    stable points to 1.1.0 (sequence 2, expires [TIME])
+    release    t-fetch-next 1.1.0, sealed by key sha256:[DIGEST]
+    archive    [HOME]/.cache/imgforge/archives/t-fetch-next/tiny-1.1.0-linux-amd64.tar.gz  every byte matches
+    transfer   203.7 kB downloaded of 4.4 MB, 4.1 MB were here
+    image      t-fetch-next/tiny:1.1.0  sha256:[DIGEST]
+    proof      Docker has this image: its ID, layers and platform are the signed ones;
+               a container was created from it and removed
+    integrity  OK
+    freshness  OK
+    --- stderr
+    taking what is the same from archives that are here
+    downloading `tiny-1.1.0-linux-amd64.tar.gz`: 201.1 kB, the other 4.1 MB are here
+    verifying `tiny-1.1.0-linux-amd64.tar.gz`
+    loading `t-fetch-next/tiny:1.1.0` into Docker [VERSION]
+    ");
+    let (requests, patch) = web.took();
+    assert!((200_000..260_000).contains(&patch), "{patch} bytes for 200 kB that are new");
+    assert!(requests <= 4, "{requests} requests");
+
+    // Nothing is asked for twice.
+    bench.home.must(&fetch);
+    assert_eq!(web.took(), (0, 0));
+}
+
+#[test]
+fn a_hundred_cuts_cost_nothing() {
+    let (bench, web) = project("t-fetch-cuts");
+    let archive = publish(&bench, "1.2.0", 3);
+    let cuts = Arc::new(Mutex::new((0, 12345u64)));
+    let counted = Arc::clone(&cuts);
+    web.mood(move |request| {
+        let (cuts, state) = &mut *counted.lock().unwrap();
+        if !request.is_archive() || *cuts == 100 {
+            return Whim::Serve;
+        }
+        *cuts += 1;
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        Whim::Cut(1000 + usize::try_from(*state >> 33).unwrap() % 60_000)
+    });
+    let store = Store::open(&web.url().parse().unwrap(), &Access::default()).unwrap();
+    let key = Key::file(&"t-fetch-cuts".parse().unwrap(), &"1.2.0".parse().unwrap(), &archive.file);
+    let folder = bench.home.path("fetched");
+    let places = [Location { store, key }];
+    let supply = Supply { places: &places, seeds: &[], folder: &folder, line: Line::default() };
+    let told = Mutex::new(Vec::new());
+    let hear = |event: Event<'_>| {
+        if let Event::Bytes { done, total } = event {
+            told.lock().unwrap().push((done, total));
+        }
+    };
+    let Obtained { path, origin, .. } = wait(obtain::archive(&supply, &archive, &hear)).unwrap();
+    let (published, sent) = (bench.object("releases/1.2.0").join(&archive.file), web.took().1);
+    assert!(fs::read(path).unwrap() == fs::read(published).unwrap());
+    assert_eq!(cuts.lock().unwrap().0, 100);
+    let needed = origin.fetched;
+    assert!(sent * 100 <= needed * 103, "{sent} bytes were sent for {needed}");
+    // What is drawn as one bar never falls.
+    for pair in told.lock().unwrap().windows(2) {
+        assert!(pair[0].1 != pair[1].1 || pair[0].0 <= pair[1].0, "{pair:?}");
+    }
+}
+
+#[test]
+fn killed_at_any_time_it_goes_on() {
+    let (bench, web) = project("t-fetch-kill");
+    let url = web.url();
+    let mut sent = 0;
+    for round in 0..8 {
+        web.mood(
+            move |request| {
+                if request.is_archive() { Whim::Slow(Duration::from_millis(10)) } else { Whim::Serve }
+            },
+        );
+        let mut child = bench.home.imgforge(&["fetch", "tiny", "--no-load", "--from", &url]);
+        let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // Between the first request and the end, wherever that is.
+        std::thread::sleep(Duration::from_millis(150 + round * 40));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(
+            !bench.home.path(".cache/imgforge/archives/t-fetch-kill/tiny-1.0.0-linux-amd64.tar.gz").exists()
+                || round > 2
+        );
+        sent += web.took().1;
+    }
+    web.mood(|_| Whim::Serve);
+    bench.home.must(&["fetch", "tiny", "--no-load", "--from", &url]);
+    sent += web.took().1;
+    let whole = size(&bench, "1.0.0");
+    // Each kill loses what was on its way on four connections: not yet a member, or not yet read.
+    let lost = 8 * 4 * (300 << 10);
+    assert!(sent < whole + lost, "{sent} bytes for {whole}");
+}
+
+#[test]
+fn two_at_once_download_once() {
+    let (bench, web) = project("t-fetch-two");
+    let url = web.url();
+    web.mood(|request| if request.is_archive() { Whim::Slow(Duration::from_millis(5)) } else { Whim::Serve });
+    let start = || {
+        let mut command = bench.home.imgforge(&["fetch", "tiny", "--no-load", "--from", &url]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let both = [start(), start()].map(|child| child.wait_with_output().unwrap());
+    for output in &both {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert!(web.took().1 <= size(&bench, "1.0.0"));
+}
+
+#[test]
+fn servers_that_do_not_do_as_they_are_asked() {
+    let (bench, web) = project("t-fetch-whims");
+    let url = web.url();
+    let fetch = ["fetch", "tiny", "--no-load", "--from", &url];
+    let fresh = |whim: Whim| {
+        let _ = fs::remove_dir_all(bench.home.path(".cache"));
+        web.mood(move |request| if request.is_archive() { whim.clone() } else { Whim::Serve });
+        bench.home.session(&fetch).replace(&web.url(), "[URL]")
+    };
+    assert_session!(fresh(Whim::NoRanges), @"
+    exit 0
+    --- stdout
+    channel    stable points to 1.0.0 (sequence 1, expires [TIME])
+    release    t-fetch-whims 1.0.0, sealed by key sha256:[DIGEST]
+    archive    [HOME]/.cache/imgforge/archives/t-fetch-whims/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    transfer   4.4 MB downloaded
+    image      t-fetch-whims/tiny:1.0.0  not loaded
+    integrity  OK
+    freshness  OK
+    --- stderr
+    warning: store `[URL]` refuses the request for `t-fetch-whims/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz` (the server answered 206: asked for bytes=4396638-4399220, it sends something else): trying another way
+    downloading all of `tiny-1.0.0-linux-amd64.tar.gz` in one piece: 4.4 MB
+    verifying `tiny-1.0.0-linux-amd64.tar.gz`
+    ");
+    assert_session!(fresh(Whim::OtherRange), @"
+    exit 0
+    --- stdout
+    channel    stable points to 1.0.0 (sequence 1, expires [TIME])
+    release    t-fetch-whims 1.0.0, sealed by key sha256:[DIGEST]
+    archive    [HOME]/.cache/imgforge/archives/t-fetch-whims/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    transfer   4.4 MB downloaded
+    image      t-fetch-whims/tiny:1.0.0  not loaded
+    integrity  OK
+    freshness  OK
+    --- stderr
+    warning: store `[URL]` refuses the request for `t-fetch-whims/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz` (the server answered 206: asked for bytes=4396638-4399220, it sends bytes 4396637-4399219/4402874): trying another way
+    downloading all of `tiny-1.0.0-linux-amd64.tar.gz` in one piece: 4.4 MB
+    verifying `tiny-1.0.0-linux-amd64.tar.gz`
+    ");
+    assert_session!(fresh(Whim::OtherBytes), @"
+    exit 12
+    --- stderr
+    warning: store `[URL]` sent other bytes than were signed, as the index of `t-fetch-whims/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz`: trying another way
+    downloading all of `tiny-1.0.0-linux-amd64.tar.gz` in one piece: 4.4 MB
+    verifying `tiny-1.0.0-linux-amd64.tar.gz`
+    error: archive `tiny-1.0.0-linux-amd64.tar.gz` does not hold the image that it should
+      cause: member 15 has other bytes: expected sha256:[DIGEST], read sha256:[DIGEST]
+
+    hint: the file was damaged or replaced, nothing was loaded; fetch it again
+    ");
+    assert_session!(fresh(Whim::Status(403, "")), @"
+    exit 21
+    --- stderr
+    error: store `[URL]` denies access to `t-fetch-whims/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz`
+      cause: the server answered 403
+
+    hint: the link or the key expired, or may not do this; get another one
+    ");
+    assert_session!(fresh(Whim::Status(404, "")), @"
+    exit 1
+    --- stderr
+    error: store `[URL]` has no `t-fetch-whims/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz`
+
+    hint: check the store, the project, the channel and the version
+    ");
+    assert_session!(fresh(Whim::Status(416, "")), @"
+    exit 1
+    --- stderr
+    warning: store `[URL]` refuses the request for `t-fetch-whims/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz` (the server answered 416): trying another way
+    downloading all of `tiny-1.0.0-linux-amd64.tar.gz` in one piece: 4.4 MB
+    warning: store `[URL]` refuses the request for `t-fetch-whims/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz` (the server answered 416)
+    error: store `[URL]` refuses the request for `t-fetch-whims/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz`
+      cause: the server answered 416
+
+    hint: check the bucket, the endpoint and the region
+    ");
+    assert_session!(fresh(Whim::Status(500, "")), @"
+    exit 20
+    --- stderr
+    error: store `[URL]` cannot be reached for `t-fetch-whims/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz`
+      cause: the server answered 500
+
+    hint: run the same command again: it goes on where it stopped
+    ");
+    assert!(
+        !bench.home.path(".cache/imgforge/archives/t-fetch-whims/tiny-1.0.0-linux-amd64.tar.gz").exists()
+    );
+
+    // A storm passes.
+    let mut left = 4;
+    web.mood(move |request| {
+        if request.is_archive() && left > 0 {
+            left -= 1;
+            return Whim::Status(429, "retry-after: 0\r\n");
+        }
+        Whim::Serve
+    });
+    bench.home.must(&fetch);
+    // A page for people in the place of a document, as hotels serve it.
+    web.mood(|_| Whim::Status(200, ""));
+    assert_session!(bench.home.session(&fetch), @"
+    exit 10
+    --- stderr
+    error: the trust document is not sealed: it is no Sigstore bundle v0.3 with one signature (expected value at line 1 column 1)
+
+    hint: only releases sealed by imgforge are accepted, nothing was loaded
+    ");
+}
+
+#[test]
+fn content_that_changes_is_never_spliced() {
+    let (bench, web) = project("t-fetch-change");
+    let (url, good) = (web.url(), Web::serve(&bench.home.path("good")));
+    run(Command::new("cp").args(["-r", &bench.home.text("store"), &bench.home.text("good")]));
+    // After the first parts, the server has another file of the same size.
+    let path = bench.object("releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz");
+    let mut requests = 0;
+    web.mood(move |request| {
+        if request.is_archive() {
+            requests += 1;
+            if requests == 2 {
+                return Whim::Cut(1 << 20);
+            }
+            if requests == 3 {
+                let mut bytes = fs::read(&path).unwrap();
+                let half = bytes.len() / 2;
+                bytes[..half].reverse();
+                fs::write(&path, bytes).unwrap();
+            }
+        }
+        Whim::Serve
+    });
+    assert_session!(bench.home.session(&["fetch", "tiny", "--no-load", "--from", &url, "--connections", "1"]).replace(&url, "[URL]"), @"
+    exit 0
+    --- stdout
+    channel    stable points to 1.0.0 (sequence 1, expires [TIME])
+    release    t-fetch-change 1.0.0, sealed by key sha256:[DIGEST]
+    archive    [HOME]/.cache/imgforge/archives/t-fetch-change/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    transfer   4.3 MB downloaded
+    image      t-fetch-change/tiny:1.0.0  not loaded
+    integrity  OK
+    freshness  OK
+    --- stderr
+    downloading `tiny-1.0.0-linux-amd64.tar.gz`: 4.4 MB
+    verifying `tiny-1.0.0-linux-amd64.tar.gz`
+    ");
+    // What was right stays, and another store has the rest.
+    let session =
+        bench.home.must(&["fetch", "tiny", "--no-load", "--from", &url, "--from", &good.url(), "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&session).unwrap();
+    assert_eq!(report["integrity"], "ok");
+    assert!(report["transfer"]["kept"].as_u64().unwrap() > 800_000, "{report}");
+    let fetched = bench.home.path(".cache/imgforge/archives/t-fetch-change/tiny-1.0.0-linux-amd64.tar.gz");
+    let original = bench.home.path("good/t-fetch-change/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz");
+    assert!(fs::read(fetched).unwrap() == fs::read(original).unwrap());
+}
+
+#[test]
+fn links_files_and_pipes() {
+    let (bench, web) = project("t-fetch-ways");
+    let link =
+        format!("{}/t-fetch-ways/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz?signature=SECRET", web.url());
+    assert_session!(bench.home.session(&["fetch", "--verify", &link]).replace(&web.url(), "[URL]"), @"
+    exit 0
+    --- stdout
+    release    t-fetch-ways 1.0.0, sealed by key sha256:[DIGEST]
+    archive    [HOME]/.cache/imgforge/archives/t-fetch-ways/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    transfer   4.3 MB downloaded
+    image      t-fetch-ways/tiny:1.0.0  sha256:[DIGEST]
+    proof      Docker has this image: its ID, layers and platform are the signed ones;
+               a container was created from it and removed
+    integrity  OK
+    freshness  not asked for: a pinned version
+    --- stderr
+    downloading `tiny-1.0.0-linux-amd64.tar.gz`: 4.4 MB
+    verifying `tiny-1.0.0-linux-amd64.tar.gz`
+    loading `t-fetch-ways/tiny:1.0.0` into Docker [VERSION]
+    ");
+    assert_session!(bench.home.session(&["fetch", "tiny", "--output", "out/tiny.tar.gz"]), @"
+    exit 0
+    --- stdout
+    channel    stable points to 1.0.0 (sequence 1, expires [TIME])
+    release    t-fetch-ways 1.0.0, sealed by key sha256:[DIGEST]
+    archive    out/tiny.tar.gz  every byte matches
+    image      t-fetch-ways/tiny:1.0.0  not loaded
+    integrity  OK
+    freshness  OK
+    --- stderr
+    verifying `tiny-1.0.0-linux-amd64.tar.gz`, which is here already
+    ");
+    assert_session!(bench.home.session(&["fetch", "--verify", "out/tiny.tar.gz"]), @"
+    exit 0
+    --- stdout
+    release    t-fetch-ways 1.0.0, sealed by key sha256:[DIGEST]
+    archive    out/tiny.tar.gz  every byte matches
+    image      t-fetch-ways/tiny:1.0.0  sha256:[DIGEST]
+    proof      Docker has this image: its ID, layers and platform are the signed ones;
+               a container was created from it and removed
+    integrity  OK
+    freshness  not asked for: a pinned version
+    ");
+    web.mood(|_| Whim::Status(403, ""));
+    fs::remove_dir_all(bench.home.path(".cache")).unwrap();
+    assert_session!(bench.home.session(&["fetch", "--verify", &link]).replace(&web.url(), "[URL]"), @"
+    exit 21
+    --- stderr
+    error: store `[URL]/t-fetch-ways/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz` denies access to `the link`
+      cause: the server answered 403
+
+    hint: the link or the key expired, or may not do this; get another one
+    ");
+    // What is piped is what `docker load` reads.
+    let piped = run(&mut bench.home.imgforge(&["fetch", "tiny", "--pipe", "--quiet"]));
+    assert!(piped.status.success());
+    fs::write(bench.home.path("piped.tar"), piped.stdout).unwrap();
+    let loaded = run(tool("docker", &["load", "-i"]).arg(bench.home.path("piped.tar")));
+    assert!(loaded.status.success(), "{loaded:?}");
+}
+
+#[test]
+fn a_full_disk_is_noticed_beforehand() {
+    let (bench, web) = project("t-fetch-disk");
+    let cache = bench.home.path("small");
+    fs::create_dir_all(&cache).unwrap();
+    let script = "mount -t tmpfs -o size=2m none \"$XDG_CACHE_HOME\" && exec \"$0\" \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_imgforge")]);
+    command.args(["fetch", "tiny", "--no-load", "--from", &web.url()]);
+    command.env("HOME", bench.home.path("")).env("XDG_CACHE_HOME", &cache).current_dir(bench.home.path(""));
+    assert_session!(bench.home.record(&mut command), @"
+    exit 22
+    --- stderr
+    error: `[HOME]/small/imgforge/archives/t-fetch-disk` has 2.0 MB free, and 71.5 MB are needed
+
+    hint: make room, or put the cache elsewhere with `XDG_CACHE_HOME`
+    ");
+}

@@ -1,0 +1,184 @@
+//! A web server for tests: it serves a folder as nginx does, ranges and validators and all, and misbehaves
+//! on request. It counts what it sends.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use imgforge::model::digest::Digest;
+
+/// What a server does with one request.
+#[derive(Debug, Clone)]
+pub(crate) enum Whim {
+    /// What it should.
+    Serve,
+    /// The connection ends after so many bytes of the body.
+    Cut(usize),
+    /// Another status, with headers of its own, and a page for people.
+    Status(u16, &'static str),
+    /// All of the object, whatever part was asked for.
+    NoRanges,
+    /// Another part than the one that was asked for.
+    OtherRange,
+    /// The bytes, changed.
+    OtherBytes,
+    /// Bytes come, but slowly.
+    Slow(Duration),
+}
+
+/// A request, as far as tests care.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) path: String,
+    pub(crate) range: Option<String>,
+}
+
+impl Request {
+    pub(crate) fn is_archive(&self) -> bool {
+        self.path.ends_with(".tar.gz")
+    }
+}
+
+type Mood = Box<dyn FnMut(&Request) -> Whim + Send>;
+
+/// A running server; it ends with the process.
+#[derive(Clone)]
+pub(crate) struct Web {
+    port: u16,
+    root: PathBuf,
+    mood: Arc<Mutex<Mood>>,
+    requests: Arc<Mutex<Vec<Request>>>,
+    sent: Arc<AtomicU64>,
+}
+
+impl Web {
+    /// Serves a folder.
+    pub(crate) fn serve(root: &Path) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let web = Self {
+            port: listener.local_addr().unwrap().port(),
+            root: root.to_owned(),
+            mood: Arc::new(Mutex::new(Box::new(|_| Whim::Serve))),
+            requests: Arc::default(),
+            sent: Arc::default(),
+        };
+        let server = web.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let server = server.clone();
+                std::thread::spawn(move || server.answer(&stream));
+            }
+        });
+        web
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// From now on, asks before every answer.
+    pub(crate) fn mood(&self, mood: impl FnMut(&Request) -> Whim + Send + 'static) {
+        *self.mood.lock().unwrap() = Box::new(mood);
+    }
+
+    /// Requests and bytes of archives since the last time.
+    pub(crate) fn took(&self) -> (usize, u64) {
+        let requests = std::mem::take(&mut *self.requests.lock().unwrap());
+        (requests.iter().filter(|request| request.is_archive()).count(), self.sent.swap(0, Ordering::SeqCst))
+    }
+
+    fn answer(&self, mut stream: &TcpStream) {
+        let mut lines =
+            BufReader::new(stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
+        let Some(first) = lines.next() else { return };
+        let mut range = None;
+        let mut condition = None;
+        for line in lines {
+            let (name, value) = line.split_once(": ").unwrap_or_default();
+            match name.to_ascii_lowercase().as_str() {
+                "range" => range = Some(value.to_owned()),
+                "if-range" => condition = Some(value.to_owned()),
+                _ => {}
+            }
+        }
+        let path = first.split(' ').nth(1).unwrap_or_default().split('?').next().unwrap_or_default();
+        let request = Request { path: path.to_owned(), range };
+        self.requests.lock().unwrap().push(request.clone());
+        let whim = (self.mood.lock().unwrap())(&request);
+        if let Whim::Status(status, headers) = whim {
+            let page = "<html><body><h1>Sorry</h1></body></html>";
+            let length = page.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status} X\r\nconnection: close\r\n{headers}content-type: text/html\r\ncontent-length: {length}\r\n\r\n{page}"
+            );
+            return;
+        }
+        let Ok(mut bytes) = fs::read(self.root.join(path.trim_start_matches('/'))) else {
+            let _ = write!(stream, "HTTP/1.1 404 X\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+            return;
+        };
+        let etag = format!("\"{}\"", &Digest::of(&bytes).hex()[..16]);
+        let total = bytes.len();
+        let same = condition.is_none_or(|condition| condition == etag);
+        let part = request.range.as_deref().filter(|_| same && !matches!(whim, Whim::NoRanges));
+        let mut head = "HTTP/1.1 200 OK\r\n".to_owned();
+        if let Some(text) = part {
+            let (start, end) = span(text, total);
+            head = format!(
+                "HTTP/1.1 206 Partial Content\r\ncontent-range: bytes {start}-{}/{total}\r\n",
+                end - 1
+            );
+            let shift = usize::from(matches!(whim, Whim::OtherRange) && start > 0);
+            if shift == 1 {
+                head = format!(
+                    "HTTP/1.1 206 Partial Content\r\ncontent-range: bytes {}-{}/{total}\r\n",
+                    start - 1,
+                    end - 2
+                );
+            }
+            bytes = bytes[start - shift..end - shift].to_vec();
+        }
+        if matches!(whim, Whim::OtherBytes) {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+        }
+        let length = bytes.len();
+        let head = format!(
+            "{head}connection: close\r\netag: {etag}\r\naccept-ranges: bytes\r\ncontent-length: {length}\r\n\r\n"
+        );
+        if stream.write_all(head.as_bytes()).is_err() || first.starts_with("HEAD") {
+            return;
+        }
+        if let Whim::Cut(after) = whim {
+            bytes.truncate(after);
+        }
+        for piece in bytes.chunks(16 << 10) {
+            if let Whim::Slow(pause) = whim {
+                std::thread::sleep(pause);
+            }
+            if stream.write_all(piece).is_err() {
+                return;
+            }
+            if request.is_archive() {
+                self.sent.fetch_add(piece.len() as u64, Ordering::SeqCst);
+            }
+        }
+        // What was sent arrives before the end does.
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let _ = stream.read(&mut [0; 1]);
+    }
+}
+
+fn span(text: &str, total: usize) -> (usize, usize) {
+    let (start, end) = text.trim_start_matches("bytes=").split_once('-').unwrap();
+    match (start, end) {
+        ("", last) => (total.saturating_sub(last.parse().unwrap()), total),
+        (start, "") => (start.parse().unwrap(), total),
+        (start, end) => (start.parse().unwrap(), (end.parse::<usize>().unwrap() + 1).min(total)),
+    }
+}
