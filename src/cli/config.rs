@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use imgforge::model::builder::Configuration;
+use imgforge::model::lock::debian::SNAPSHOT;
 use imgforge::model::storage;
 use imgforge::model::time::Timestamp;
 use imgforge::step::engine::address::Credentials;
 use imgforge::step::store;
+use imgforge::step::web::Downloads;
 use zeroize::Zeroizing;
 
 use super::report::Failure;
@@ -26,8 +28,8 @@ pub(crate) struct Config {
     pub(crate) endpoints: Endpoints,
     /// `COSIGN_PASSWORD`: set but empty is the empty password, as cosign has it.
     pub(crate) password: Option<Zeroizing<String>>,
-    /// The CA bundle that package managers inside a build shall believe.
-    pub(crate) ca_bundle: Option<PathBuf>,
+    /// How packages are downloaded; package managers inside a build believe the same CAs.
+    pub(crate) downloads: Downloads,
     /// This machine's time, read once.
     pub(crate) now: Timestamp,
 }
@@ -65,7 +67,10 @@ impl Config {
                 files: [folder("XDG_CONFIG_HOME", ".config")?.join(FILE), PathBuf::from(FILE)],
             },
             password: raw("COSIGN_PASSWORD").map(Zeroizing::new),
-            ca_bundle: path("IMGFORGE_CA_BUNDLE").or_else(|| path("SSL_CERT_FILE")),
+            downloads: Downloads {
+                ca_bundle: path("IMGFORGE_CA_BUNDLE").or_else(|| path("SSL_CERT_FILE")),
+                snapshot: text("IMGFORGE_DEBIAN_SNAPSHOT").unwrap_or_else(|| SNAPSHOT.to_owned()),
+            },
             now: now(),
         })
     }

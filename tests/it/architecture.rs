@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates that only describe, and so may be named where nothing happens.
-const MODEL_CRATES: [&str; 20] = [
+const MODEL_CRATES: [&str; 21] = [
     "base64",
     "regex",
     "regex_lite",
@@ -15,6 +15,7 @@ const MODEL_CRATES: [&str; 20] = [
     "oci_spec",
     "pem",
     "pkcs8",
+    "saphyr",
     "semver",
     "schemars",
     "serde",
