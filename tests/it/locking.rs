@@ -286,7 +286,7 @@ fn what_cannot_be_pinned_is_said_and_never_passes_for_locked() {
     assert_session!(project.home.session(&["build", "t", "--locked", "-q"]), @"
     exit 2
     --- stderr
-    error: tier `t` is not locked: recipes/t.toml:3:1: what Go downloads cannot be pinned yet
+    error: tier `t` is not locked: recipes/t.toml:3:1: what Go downloads cannot be pinned; `go mod vendor` and a `run` step need no download
 
     hint: `imgforge recipe lock` pins what can be pinned; see docs/locking.md
     ");
@@ -294,7 +294,7 @@ fn what_cannot_be_pinned_is_said_and_never_passes_for_locked() {
     assert_session!(project.home.session(&["release", "t", "--version", "1.0.0", "-q"]), @"
     exit 2
     --- stderr
-    error: tier `t` is not locked: recipes/t.toml:3:1: what Go downloads cannot be pinned yet
+    error: tier `t` is not locked: recipes/t.toml:3:1: what Go downloads cannot be pinned; `go mod vendor` and a `run` step need no download
 
     hint: `imgforge recipe lock` pins what can be pinned; see docs/locking.md
     ");
