@@ -5,13 +5,16 @@
 
 pub mod build;
 pub mod channel;
+pub mod doctor;
 pub mod export;
 pub mod fetch;
+pub mod init;
 pub mod inspect;
 pub mod link;
 pub mod lock;
 pub mod mirror;
 pub mod pointer;
+pub mod push;
 pub mod release;
 pub mod releases;
 pub mod sbom;
@@ -87,6 +90,8 @@ pub enum Error {
     Open(#[from] step::store::OpenError),
     #[error(transparent)]
     Upload(#[from] step::upload::UploadError),
+    #[error(transparent)]
+    Push(#[from] step::push::PushError),
     #[error(transparent)]
     Download(#[from] step::download::DownloadError),
     #[error(transparent)]

@@ -5,6 +5,7 @@
 //! chain of trust can be tested, fuzzed and reasoned about without a machine around it.
 
 pub mod archive;
+pub mod attestation;
 pub mod builder;
 pub mod channel;
 pub mod context;
@@ -12,6 +13,7 @@ pub mod der;
 pub mod digest;
 pub mod dockerfile;
 pub mod document;
+pub mod health;
 pub mod hygiene;
 pub mod ignore;
 pub mod image;
@@ -22,11 +24,13 @@ pub mod name;
 pub mod plan;
 pub mod policy;
 pub mod recipe;
+pub mod registry;
 pub mod release;
 pub mod retention;
 pub mod run;
 pub mod runtime;
 pub mod sbom;
+pub mod scaffold;
 pub mod seal;
 pub mod seen;
 pub mod storage;

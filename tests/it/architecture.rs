@@ -42,7 +42,7 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else {
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
                 // Tests inside a file may use what they need.
                 let text = text.split("#[cfg(test)]\nmod").next().unwrap_or_default();
