@@ -3,6 +3,7 @@
 //! [`config`] is the only reader of the environment and the clock, [`report`] the only place where
 //! errors become prose, [`screen`] the only place that prints.
 
+pub(crate) mod attest;
 pub(crate) mod build;
 pub(crate) mod cat;
 pub(crate) mod channel;

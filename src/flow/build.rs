@@ -118,7 +118,7 @@ pub async fn check(
 
 /// Builds every plan, brings the images into normal form, judges them, and only then lists them: what the
 /// policy of one tier refuses is not there for the others either.
-async fn round(
+pub(super) async fn round(
     tools: &Tools,
     plans: &[Plan],
     charters: &[Charter],
@@ -153,13 +153,13 @@ async fn round(
     Ok(images)
 }
 
-fn plans(workshop: &Workshop, tiers: &[TierName], ask: &Ask) -> Result<Vec<Plan>, Error> {
+pub(super) fn plans(workshop: &Workshop, tiers: &[TierName], ask: &Ask) -> Result<Vec<Plan>, Error> {
     let recipes = read::recipes(&workshop.recipes)?;
     tiers.iter().map(|tier| Ok(recipes.plan(tier, ask)?)).collect()
 }
 
 /// What the plans read: root filesystems are made once, files are hashed once.
-async fn inputs(
+pub(super) async fn inputs(
     workshop: &Workshop,
     tools: &Tools,
     plans: &[Plan],

@@ -3,6 +3,7 @@
 //! **Invariant:** nothing third-party is named here (but the derive for [`Error`]), and nothing is
 //! printed: a flow is steps in an order, and the order is what a reader comes for.
 
+pub mod attest;
 pub mod build;
 pub mod channel;
 pub mod doctor;
@@ -90,6 +91,8 @@ pub enum Error {
     Open(#[from] step::store::OpenError),
     #[error(transparent)]
     Upload(#[from] step::upload::UploadError),
+    #[error(transparent)]
+    Beside(#[from] step::beside::BesideError),
     #[error(transparent)]
     Push(#[from] step::push::PushError),
     #[error(transparent)]

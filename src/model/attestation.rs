@@ -21,12 +21,18 @@ pub struct Attestation {
 }
 
 impl Attestation {
+    /// A statement about these.
+    #[must_use]
+    pub fn new(subjects: Vec<Subject>, predicate_type: &'static str, predicate: &Value) -> Self {
+        Self { predicate_type, statement: document::statement(subjects, predicate_type, predicate) }
+    }
+
     /// A statement about an image: its subject is the manifest, by the name that the image was built under,
     /// so that whoever reads the statement sees project, tier and version.
     #[must_use]
     pub fn of_image(image: &Image, predicate_type: &'static str, predicate: &Value) -> Self {
         let subject = vec![Subject::new(&image.tag.to_string(), image.manifest.digest)];
-        Self { predicate_type, statement: document::statement(subject, predicate_type, predicate) }
+        Self::new(subject, predicate_type, predicate)
     }
 
     /// A signature in cosign's sense.

@@ -23,6 +23,7 @@ pub mod lock;
 pub mod name;
 pub mod plan;
 pub mod policy;
+pub mod provenance;
 pub mod recipe;
 pub mod registry;
 pub mod release;

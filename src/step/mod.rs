@@ -7,6 +7,7 @@
 pub mod append;
 pub mod assemble;
 pub mod atomic;
+pub mod beside;
 pub mod bootstrap;
 pub mod build;
 pub mod check;

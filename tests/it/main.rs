@@ -9,6 +9,7 @@
 mod architecture;
 mod archives;
 mod attacks;
+mod attesting;
 mod beginning;
 mod bucket;
 mod building;

@@ -36,6 +36,7 @@ fn help_reads_well() {
       keys         Make, import and show signing keys, in cosign's format
       sign         Sign exported archives: writes a sealed release, SHA256SUMS and its signature beside
                    them
+      attest       State what images are, signed: SBOMs, and where they come from (SLSA provenance)
       verify       Verify archives offline, against the release that they carry
       release      Build, pack, sign and publish a version, then move the channel to it
       releases     List what a store has, and which channels lead there
