@@ -26,16 +26,18 @@ struct Arguments {
 }
 
 const AFTER_HELP: &str = "\
-Release engineers:  imgforge keys generate
-                    imgforge build oracle
-                    imgforge release oracle --version 1.0.0
+Release engineers:  imgforge init
+                    imgforge keys generate
+                    imgforge build app
+                    imgforge release app --version 1.0.0
 Operators:          imgforge trust add noderr --key cosign.pub --from /media/usb
                     imgforge fetch --verify oracle
 
-Exit codes are documented in docs/exit-codes.md.";
+`imgforge doctor` says what is missing on this machine. Exit codes are documented in docs/exit-codes.md.";
 
 #[derive(Subcommand)]
 enum Command {
+    Init(cli::init::Args),
     Recipe(cli::recipe::Args),
     Plan(cli::plan::Args),
     Build(cli::build::Args),
@@ -46,10 +48,12 @@ enum Command {
     Delta(cli::delta::Args),
     Keys(cli::keys::Args),
     Sign(cli::sign::Args),
+    Attest(Box<cli::attest::Args>),
     Verify(cli::verify::Args),
     Release(cli::release::Args),
     Releases(cli::releases::Args),
     Link(cli::link::Args),
+    Push(cli::push::Args),
     Mirror(cli::mirror::Args),
     Prune(cli::prune::Args),
     Sbom(cli::sbom::Args),
@@ -58,7 +62,9 @@ enum Command {
     Fetch(cli::fetch::Args),
     Trust(cli::trust::Args),
     Cache(cli::cache::Args),
+    Doctor(cli::doctor::Args),
     Completions(cli::completions::Args),
+    Man(cli::man::Args),
 }
 
 /// How long a command may take to end by itself after it was told to.
@@ -105,6 +111,8 @@ async fn interrupted() {
 async fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
     let context = Context::new(screen)?;
     match command {
+        Command::Init(args) => args.run(&context),
+        Command::Man(args) => args.run(&context),
         Command::Recipe(args) => args.run(&context).await,
         Command::Plan(args) => args.run(&context),
         Command::Build(args) => args.run(&context).await,
@@ -114,10 +122,12 @@ async fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
         Command::Diff(args) => args.run(&context),
         Command::Delta(args) => args.run(&context),
         Command::Keys(args) => args.run(&context),
+        Command::Attest(args) => Box::pin(args.run(&context)).await,
         Command::Sign(args) => args.run(&context),
         Command::Verify(args) => args.run(&context),
         Command::Release(args) => Box::pin(args.run(&context)).await,
         Command::Releases(args) => Box::pin(args.run(&context)).await,
+        Command::Push(args) => Box::pin(args.run(&context)).await,
         Command::Link(args) => Box::pin(args.run(&context)).await,
         Command::Mirror(args) => Box::pin(args.run(&context)).await,
         Command::Prune(args) => Box::pin(args.run(&context)).await,
@@ -127,6 +137,7 @@ async fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
         Command::Yank(args) => args.run(&context).await,
         Command::Cache(args) => args.run(&context).await,
         Command::Trust(args) => args.run(&context).await,
+        Command::Doctor(args) => Box::pin(args.run(&context)).await,
         Command::Completions(args) => {
             args.run(&context);
             Ok(())

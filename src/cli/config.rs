@@ -3,16 +3,31 @@
 use std::path::PathBuf;
 
 use imgforge::model::builder::Configuration;
+use imgforge::model::lock::debian::SNAPSHOT;
 use imgforge::model::storage;
 use imgforge::model::time::Timestamp;
 use imgforge::step::engine::address::Credentials;
-use imgforge::step::store;
+use imgforge::step::web::Downloads;
+use imgforge::step::{push, store};
 use zeroize::Zeroizing;
 
 use super::report::Failure;
 
 /// The configuration's file name, in a person's folder and in a project's.
 const FILE: &str = "imgforge.toml";
+
+/// What decides whom this machine believes and whom it asks first. Of the proxies, the first of each pair
+/// that is set counts.
+const NETWORK: [&str; 8] = [
+    "IMGFORGE_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "http_proxy",
+    "HTTP_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+];
 
 /// What the environment says.
 pub(crate) struct Config {
@@ -26,8 +41,10 @@ pub(crate) struct Config {
     pub(crate) endpoints: Endpoints,
     /// `COSIGN_PASSWORD`: set but empty is the empty password, as cosign has it.
     pub(crate) password: Option<Zeroizing<String>>,
-    /// The CA bundle that package managers inside a build shall believe.
-    pub(crate) ca_bundle: Option<PathBuf>,
+    /// How packages are downloaded; package managers inside a build believe the same CAs.
+    pub(crate) downloads: Downloads,
+    /// The variables that name certificate authorities and proxies, as far as they are set.
+    pub(crate) network: Vec<(&'static str, String)>,
     /// This machine's time, read once.
     pub(crate) now: Timestamp,
 }
@@ -65,7 +82,11 @@ impl Config {
                 files: [folder("XDG_CONFIG_HOME", ".config")?.join(FILE), PathBuf::from(FILE)],
             },
             password: raw("COSIGN_PASSWORD").map(Zeroizing::new),
-            ca_bundle: path("IMGFORGE_CA_BUNDLE").or_else(|| path("SSL_CERT_FILE")),
+            downloads: Downloads {
+                ca_bundle: path("IMGFORGE_CA_BUNDLE").or_else(|| path("SSL_CERT_FILE")),
+                snapshot: text("IMGFORGE_DEBIAN_SNAPSHOT").unwrap_or_else(|| SNAPSHOT.to_owned()),
+            },
+            network: NETWORK.iter().filter_map(|name| Some((*name, text(name)?))).collect(),
             now: now(),
         })
     }
@@ -88,6 +109,7 @@ impl Endpoints {
                 Failure::usage(finding, fix.unwrap_or_else(again))
             })?;
             whole.builders.extend(found.builders);
+            whole.registries.extend(found.registries);
             whole.store = found.store.or(whole.store);
         }
         Ok(whole)
@@ -111,6 +133,19 @@ impl Config {
                 token: text("AWS_SESSION_TOKEN").map(Zeroizing::new),
             }),
             uploads: self.state.join("uploads"),
+        })
+    }
+}
+
+impl Config {
+    /// How registries are reached: with what `docker login` left.
+    pub(crate) fn registries(&self) -> Result<push::Access, Failure> {
+        let folder = path("DOCKER_CONFIG").or_else(|| path("HOME").map(|home| home.join(".docker")));
+        let configured = self.endpoints.configuration()?.registries;
+        let plain = configured.into_iter().filter(|(_, registry)| registry.plain_http);
+        Ok(push::Access {
+            docker_config: folder.map(|folder| folder.join("config.json")),
+            plain_http: plain.map(|(host, _)| host).collect(),
         })
     }
 }

@@ -23,20 +23,26 @@ impl Endpoints {
         if let Some(asked) = asked {
             return Ok(vec![self.asked(asked)?]);
         }
-        if let Some(text) = &self.buildkit {
-            let address =
-                Address::builder(text).map_err(|error| Failure::environment("BUILDKIT_HOST", error))?;
-            return Ok(vec![Builder::at(address.with_tls(self.buildkit_tls.clone()))]);
+        if self.buildkit.is_some() {
+            return self.named();
         }
-        let configured = self.configuration()?.builders;
-        let mut builders =
-            configured.iter().map(|(name, settings)| named(name, settings)).collect::<Result<Vec<_>, _>>()?;
+        let mut builders = self.named()?;
         builders.push(Builder::at(self.engine()?));
         if self.docker.is_none() {
             // The `docker` command may know another way, by the context that is chosen there.
             builders.push(Builder::at(Address::docker_context()));
         }
         Ok(builders)
+    }
+
+    /// The builders that the environment names, else those of the configuration.
+    pub(crate) fn named(&self) -> Result<Vec<Builder>, Failure> {
+        if let Some(text) = &self.buildkit {
+            let address =
+                Address::builder(text).map_err(|error| Failure::environment("BUILDKIT_HOST", error))?;
+            return Ok(vec![Builder::at(address.with_tls(self.buildkit_tls.clone()))]);
+        }
+        self.configuration()?.builders.iter().map(|(name, settings)| named(name, settings)).collect()
     }
 
     fn asked(&self, asked: &str) -> Result<Builder, Failure> {

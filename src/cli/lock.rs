@@ -30,7 +30,7 @@ impl Args {
             tiers: self.tiers,
             keep: if self.upgrade { Keep::Nothing } else { Keep::Locked },
             write: if self.check { Write::Nothing } else { Write::Lock },
-            ca_bundle: context.config.ca_bundle.clone(),
+            downloads: context.config.downloads.clone(),
         };
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
         let locked = lock::lock(workshop, &ask, &hear).await?;

@@ -3,6 +3,7 @@
 //! [`config`] is the only reader of the environment and the clock, [`report`] the only place where
 //! errors become prose, [`screen`] the only place that prints.
 
+pub(crate) mod attest;
 pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod cat;
@@ -11,18 +12,22 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod delta;
 pub(crate) mod diff;
+pub(crate) mod doctor;
 pub(crate) mod endpoints;
 pub(crate) mod export;
 pub(crate) mod fetch;
+pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod keys;
 pub(crate) mod link;
 pub(crate) mod lock;
+pub(crate) mod man;
 pub(crate) mod mirror;
 pub(crate) mod password;
 pub(crate) mod plan;
 pub(crate) mod prune;
 pub(crate) mod publisher;
+pub(crate) mod push;
 pub(crate) mod recipe;
 pub(crate) mod release;
 pub(crate) mod releases;
@@ -53,6 +58,9 @@ pub(crate) struct Global {
     /// Print nothing but results and errors
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
+    /// Write progress to this open file descriptor too, a JSON object a line
+    #[arg(long, global = true, value_name = "N", value_parser = screen::descriptor)]
+    pub(crate) progress_fd: Option<screen::Descriptor>,
 }
 
 /// What a command works with.

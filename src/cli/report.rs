@@ -12,6 +12,7 @@ use std::fmt;
 use std::path::Path;
 
 use imgforge::flow::Error;
+use imgforge::model::health;
 use imgforge::model::policy::{self, Weight};
 use imgforge::model::recipe::parse::Finding;
 use imgforge::model::seal::SealError;
@@ -129,6 +130,19 @@ impl Failure {
     pub(crate) fn would_change(file: &str) -> Self {
         Self::new(Code::Found, format!("`{file}` would change"))
             .hint("run the same command without `--check`")
+    }
+
+    /// The faults that a doctor found; the findings say what to type.
+    pub(crate) fn unwell(faults: usize) -> Self {
+        let word = if faults == 1 { "fault" } else { "faults" };
+        Self::new(Code::Found, format!("{faults} {word}"))
+            .hint("type what follows each `fix:`, then run `imgforge doctor` again")
+    }
+
+    /// The same as a finding among others.
+    pub(crate) fn finding(self, about: &'static str) -> health::Finding {
+        let fix = self.hint.map_or_else(|| "# correct it".to_owned(), |hint| format!("# {hint}"));
+        health::Finding::fault(about, [vec![self.message], self.causes].concat().join(": "), fix)
     }
 
     pub(crate) fn code(&self) -> u8 {
@@ -316,6 +330,7 @@ fn judge(error: &Error) -> (Code, Option<String>) {
         | Error::Download(DownloadError::Store(error))
         | Error::Chain(ChainError::Store(error)) => store(error),
         Error::Open(error) => open(error),
+        Error::Push(error) => stores::push(error),
         Error::Absent(_) => (Code::Usage, "check the path"),
         Error::Stranger { .. } => {
             (Code::Untrusted, "compare your keys with the projects': `imgforge trust show`")

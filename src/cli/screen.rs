@@ -1,13 +1,15 @@
 //! The only place that prints. Results go to stdout, everything else to stderr.
 #![expect(clippy::print_stderr, reason = "this is the one place that prints")]
 
+use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use imgforge::step::progress::Event;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use serde_json::json;
 
 use super::Global;
 use super::config;
@@ -18,6 +20,17 @@ pub(crate) struct Screen {
     json: bool,
     style: Style,
     bar: Mutex<Option<ProgressBar>>,
+    machine: Option<Descriptor>,
+}
+
+/// A file descriptor that another program gave us to write progress to.
+pub(crate) type Descriptor = Arc<File>;
+
+/// Opens what is behind a number. Those of standard streams have their own meaning.
+pub(crate) fn descriptor(text: &str) -> Result<Descriptor, String> {
+    let number: u32 = text.parse().ok().filter(|number| *number > 2).ok_or("write a number above 2")?;
+    let open = OpenOptions::new().append(true).open(format!("/dev/fd/{number}"));
+    open.map(Arc::new).map_err(|error| format!("descriptor {number} cannot be written to: {error}"))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,7 +51,7 @@ impl Screen {
             (false, true) => Style::Terminal,
             (false, false) => Style::Plain,
         };
-        Self { json: global.json, style, bar: Mutex::new(None) }
+        Self { json: global.json, style, bar: Mutex::new(None), machine: global.progress_fd.clone() }
     }
 
     /// The result of a command: words, or one JSON object.
@@ -50,6 +63,13 @@ impl Screen {
         } else {
             writeln!(std::io::stdout(), "{}", words.trim_end())
         };
+    }
+
+    /// What was found by a command that fails: its object is part of the failure's.
+    pub(crate) fn words(&self, words: &str) {
+        if !self.json {
+            self.result(words, &serde_json::Value::Null);
+        }
     }
 
     /// Text that is the result, whatever the form asked for: a Dockerfile, a key.
@@ -75,12 +95,16 @@ impl Screen {
         if self.json {
             let _ = writeln!(std::io::stdout(), "{:#}", failure.object());
         }
+        self.tell(&json!({"event": "failed", "code": failure.code()}));
         eprint!("{failure}");
         ExitCode::from(failure.code())
     }
 
     /// Draws what a step tells.
     pub(crate) fn hear(&self, event: Event<'_>) {
+        if self.machine.is_some() {
+            self.tell(&object(event));
+        }
         match event {
             Event::Warning(text) => self.warn(text),
             Event::Doing(text) => match self.style {
@@ -96,6 +120,13 @@ impl Screen {
             Event::StepDone { name, cached: true, .. } => self.line(&format!("{}  cached", short(name))),
             Event::StepDone { name, seconds, .. } => self.line(&format!("{}  {seconds:.1} s", short(name))),
             Event::Bytes { done, total } => self.bytes(done, total),
+        }
+    }
+
+    /// A line for another program. If that has gone away, the work goes on.
+    fn tell(&self, object: &serde_json::Value) {
+        if let Some(mut file) = self.machine.as_deref() {
+            let _ = file.write_all(format!("{object}\n").as_bytes());
         }
     }
 
@@ -146,6 +177,20 @@ impl Screen {
             bar.finish_and_clear();
         }
         *slot = next;
+    }
+}
+
+/// An event as other programs read it; `docs/exit-codes.md` lists them.
+fn object(event: Event<'_>) -> serde_json::Value {
+    match event {
+        Event::Doing(text) => json!({"event": "doing", "text": text}),
+        Event::Bytes { done, total } => json!({"event": "bytes", "done": done, "total": total}),
+        Event::StepStarted(name) => json!({"event": "step-started", "name": name}),
+        Event::StepLog(line) => json!({"event": "step-log", "line": line}),
+        Event::StepDone { name, cached, seconds } => {
+            json!({"event": "step-done", "name": name, "cached": cached, "seconds": seconds})
+        }
+        Event::Warning(text) => json!({"event": "warning", "text": text}),
     }
 }
 

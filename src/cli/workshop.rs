@@ -96,7 +96,7 @@ impl BuildArgs {
     /// What a build works with.
     pub(crate) fn tools(&self, context: &Context<'_>) -> Result<Tools, Failure> {
         let mut secrets: BTreeMap<StageName, PathBuf> = self.secrets.iter().cloned().collect();
-        if let (Some(bundle), Ok(id)) = (&context.config.ca_bundle, CA_SECRET.parse()) {
+        if let (Some(bundle), Ok(id)) = (&context.config.downloads.ca_bundle, CA_SECRET.parse()) {
             secrets.entry(id).or_insert_with(|| bundle.clone());
         }
         Ok(Tools {
@@ -109,7 +109,7 @@ impl BuildArgs {
             threads: super::export::threads(),
             load: None,
             demand: Demand::Any,
-            ca_bundle: context.config.ca_bundle.clone(),
+            downloads: context.config.downloads.clone(),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! From a recipe to an image in the content store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::Error;
@@ -14,7 +14,7 @@ use crate::step::build::{self, Builder, Built, CacheFrom, CacheTo, Inputs, Steps
 use crate::step::content::ContentStore;
 use crate::step::engine::{Address, Engine};
 use crate::step::progress::{Event, Hear};
-use crate::step::web::Web;
+use crate::step::web::{Downloads, Web};
 use crate::step::{compare, gather, inspect, load, normalise, obtain, pack, read};
 
 /// Where recipes and images are.
@@ -47,8 +47,8 @@ pub struct Tools {
     pub load: Option<Address>,
     /// Whether downloads must be pinned.
     pub demand: Demand,
-    /// CAs to believe beside the system's, for downloads.
-    pub ca_bundle: Option<PathBuf>,
+    /// How to download.
+    pub downloads: Downloads,
 }
 
 /// What is demanded of a tier's downloads.
@@ -118,7 +118,7 @@ pub async fn check(
 
 /// Builds every plan, brings the images into normal form, judges them, and only then lists them: what the
 /// policy of one tier refuses is not there for the others either.
-async fn round(
+pub(super) async fn round(
     tools: &Tools,
     plans: &[Plan],
     charters: &[Charter],
@@ -153,13 +153,13 @@ async fn round(
     Ok(images)
 }
 
-fn plans(workshop: &Workshop, tiers: &[TierName], ask: &Ask) -> Result<Vec<Plan>, Error> {
+pub(super) fn plans(workshop: &Workshop, tiers: &[TierName], ask: &Ask) -> Result<Vec<Plan>, Error> {
     let recipes = read::recipes(&workshop.recipes)?;
     tiers.iter().map(|tier| Ok(recipes.plan(tier, ask)?)).collect()
 }
 
 /// What the plans read: root filesystems are made once, files are hashed once.
-async fn inputs(
+pub(super) async fn inputs(
     workshop: &Workshop,
     tools: &Tools,
     plans: &[Plan],
@@ -171,8 +171,8 @@ async fn inputs(
     let mut made = BTreeMap::new();
     let mut contexts = Vec::new();
     let mut hashed = gather::Hashed::default();
+    obtain_pinned(plans, tools, store, hear).await?;
     for (plan, charter) in plans.iter().zip(charters) {
-        obtain_pinned(plan, tools, store, hear).await?;
         let mut rootfs = BTreeMap::new();
         for (path, debian) in &plan.rootfs {
             // A tier that is locked and one that is not have different bases at one path.
@@ -200,22 +200,29 @@ async fn inputs(
     })
 }
 
-/// Brings what is pinned into the store; says so where nothing is.
+/// Brings what is pinned into the store, once for all plans; says so where nothing is.
 async fn obtain_pinned(
-    plan: &Plan,
+    plans: &[Plan],
     tools: &Tools,
     store: &ContentStore,
     hear: Hear<'_>,
 ) -> Result<(), Error> {
-    match (&plan.lock, tools.demand) {
-        (Locking::Pinned(pins), _) => {
-            let web = Web::new(tools.ca_bundle.as_deref())?;
-            obtain::files(pins.iter().flat_map(|pin| &pin.files), store, &web, hear).await?;
+    let mut said = BTreeSet::new();
+    let mut files = Vec::new();
+    for plan in plans {
+        match (&plan.lock, tools.demand) {
+            (Locking::Pinned(pins), _) => files.extend(pins.iter().flat_map(|pin| &pin.files)),
+            (Locking::Free(reason), Demand::Locked) => {
+                return Err(Error::Unlocked { tier: plan.tier.clone(), reason: reason.clone() });
+            }
+            (Locking::Free(reason), Demand::Any) if said.insert(reason) => {
+                hear(Event::Warning(&format!("not locked: {reason}")));
+            }
+            (Locking::Free(_), Demand::Any) => {}
         }
-        (Locking::Free(reason), Demand::Locked) => {
-            return Err(Error::Unlocked { tier: plan.tier.clone(), reason: reason.clone() });
-        }
-        (Locking::Free(reason), Demand::Any) => hear(Event::Warning(&format!("not locked: {reason}"))),
+    }
+    if !files.is_empty() {
+        obtain::files(files, store, &Web::new(&tools.downloads)?, hear).await?;
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! From recipes to a lock: every file that their steps download, by digest and in the content store.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use super::Error;
 use super::build::Workshop;
@@ -13,7 +12,7 @@ use crate::model::name::{Platform, TierName};
 use crate::step::content::ContentStore;
 use crate::step::progress::{Event, Hear};
 use crate::step::resolve::Resolver;
-use crate::step::web::Web;
+use crate::step::web::{Downloads, Web};
 use crate::step::{atomic, obtain, read};
 
 /// How to treat what is locked already.
@@ -42,8 +41,8 @@ pub struct Locking {
     pub keep: Keep,
     /// Whether the lock is written.
     pub write: Write,
-    /// CAs to believe beside the system's.
-    pub ca_bundle: Option<PathBuf>,
+    /// How to download.
+    pub downloads: Downloads,
 }
 
 /// What came of it.
@@ -62,7 +61,7 @@ pub async fn lock(workshop: &Workshop, ask: &Locking, hear: Hear<'_>) -> Result<
     let platforms = recipes.project()?.platforms;
     let old = recipes.lock().cloned().unwrap_or_default();
     let store = ContentStore::open(&workshop.content)?;
-    let web = Web::new(ask.ca_bundle.as_deref())?;
+    let web = Web::new(&ask.downloads)?;
     let mut resolver = Resolver::new(&web, &store, &old, hear);
 
     let tiers: BTreeSet<&TierName> =

@@ -3,18 +3,22 @@
 //! **Invariant:** nothing third-party is named here (but the derive for [`Error`]), and nothing is
 //! printed: a flow is steps in an order, and the order is what a reader comes for.
 
+pub mod attest;
 pub mod build;
 pub mod cache;
 pub mod channel;
 mod choose;
+pub mod doctor;
 pub mod export;
 pub mod fetch;
+pub mod init;
 pub mod inspect;
 pub mod link;
 pub mod lock;
 pub mod mirror;
 pub mod obtain;
 pub mod pointer;
+pub mod push;
 pub mod release;
 pub mod releases;
 pub mod sbom;
@@ -90,6 +94,10 @@ pub enum Error {
     Open(#[from] step::store::OpenError),
     #[error(transparent)]
     Upload(#[from] step::upload::UploadError),
+    #[error(transparent)]
+    Beside(#[from] step::beside::BesideError),
+    #[error(transparent)]
+    Push(#[from] step::push::PushError),
     #[error(transparent)]
     Download(#[from] step::download::DownloadError),
     #[error(transparent)]

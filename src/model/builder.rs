@@ -20,6 +20,18 @@ pub struct Configuration {
     /// Where releases live.
     #[serde(default)]
     pub store: storage::Settings,
+    /// Registries that are not as others, by host and port.
+    #[serde(default)]
+    pub registries: BTreeMap<String, Registry>,
+}
+
+/// One registry.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registry {
+    /// Speak to it without TLS: whoever listens on the way reads passwords and may change images.
+    #[serde(default)]
+    pub plain_http: bool,
 }
 
 impl Configuration {

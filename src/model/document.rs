@@ -99,12 +99,16 @@ pub enum DocumentError {
 
 /// The bytes that are signed and shipped.
 pub fn write<T: Document>(document: &T) -> Vec<u8> {
-    json(&Writing {
-        kind: STATEMENT,
-        subject: document.subjects(),
-        predicate_type: T::TYPE,
-        predicate: document,
-    })
+    statement(document.subjects(), T::TYPE, document)
+}
+
+/// The bytes of an in-toto statement.
+pub(super) fn statement(
+    subject: Vec<Subject>,
+    predicate_type: &'static str,
+    predicate: &impl Serialize,
+) -> Vec<u8> {
+    json(&Writing { kind: STATEMENT, subject, predicate_type, predicate })
 }
 
 /// Reads bytes whose signature has been verified. [`super::seal`] is the only caller.

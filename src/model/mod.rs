@@ -5,6 +5,7 @@
 //! chain of trust can be tested, fuzzed and reasoned about without a machine around it.
 
 pub mod archive;
+pub mod attestation;
 pub mod builder;
 pub mod cached;
 pub mod channel;
@@ -13,6 +14,7 @@ pub mod der;
 pub mod digest;
 pub mod dockerfile;
 pub mod document;
+pub mod health;
 pub mod hygiene;
 pub mod ignore;
 pub mod image;
@@ -22,12 +24,15 @@ pub mod lock;
 pub mod name;
 pub mod plan;
 pub mod policy;
+pub mod provenance;
 pub mod recipe;
+pub mod registry;
 pub mod release;
 pub mod retention;
 pub mod run;
 pub mod runtime;
 pub mod sbom;
+pub mod scaffold;
 pub mod seal;
 pub mod seen;
 pub mod size;

@@ -21,11 +21,15 @@ use super::image::json;
 use super::key::{PublicKey, TrustedKeys};
 use super::strict;
 
-const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+/// What a bundle is called in a registry.
+pub const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 
 /// Largest sealed document that is read: a release of a hundred archives is a tenth of it.
 pub const MAX_BYTES: usize = 1 << 20;
+
+/// Largest attestation that is read: the packages of a large image, as a document in base64.
+pub const MAX_ATTESTATION: usize = 64 << 20;
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -182,15 +186,7 @@ impl<T: Document> Sealed<T> {
     /// Puts a signature over [`to_be_signed`] and its payload into a bundle.
     #[must_use]
     pub fn assemble(payload: &[u8], signature: &[u8], key: &PublicKey) -> Self {
-        Self::from_bytes(json(&Bundle {
-            media_type: MEDIA_TYPE.to_owned(),
-            verification_material: Material { public_key: Hint { hint: key.hint() } },
-            dsse_envelope: Envelope {
-                payload: BASE64.encode(payload),
-                payload_type: PAYLOAD_TYPE.to_owned(),
-                signatures: [OneSignature { sig: BASE64.encode(signature) }],
-            },
-        }))
+        Self::from_bytes(bundle(payload, signature, key))
     }
 
     /// What the signature is over. Nobody has verified it: compare it, never read it.
@@ -200,26 +196,8 @@ impl<T: Document> Sealed<T> {
 
     /// Hint, payload and signature.
     fn open(&self) -> Result<(String, Vec<u8>, Vec<u8>), SealError> {
-        let document = T::NAME;
-        let not_sealed = |reason: String| SealError::NotSealed { document, reason };
-        if self.bytes.len() > MAX_BYTES {
-            return Err(not_sealed(format!("it is larger than {MAX_BYTES} bytes")));
-        }
-        let bundle: Bundle = strict::from_slice(&self.bytes).map_err(|error| {
-            not_sealed(format!("it is no Sigstore bundle v0.3 with one signature ({error})"))
-        })?;
-        if bundle.media_type != MEDIA_TYPE || bundle.dsse_envelope.payload_type != PAYLOAD_TYPE {
-            return Err(not_sealed(format!(
-                "{:?} of {:?} is not accepted",
-                bundle.media_type, bundle.dsse_envelope.payload_type
-            )));
-        }
-        let decode = |text: &str, what| {
-            BASE64.decode(text).map_err(|_| not_sealed(format!("its {what} is not base64")))
-        };
-        let payload = decode(&bundle.dsse_envelope.payload, "payload")?;
-        let [signature] = bundle.dsse_envelope.signatures;
-        Ok((bundle.verification_material.public_key.hint, payload, decode(&signature.sig, "signature")?))
+        let not_sealed = |reason: String| SealError::NotSealed { document: T::NAME, reason };
+        unpack(&self.bytes, MAX_BYTES).map_err(not_sealed)
     }
 
     /// The door from bytes to a document: a signature by one of these keys. Which keys count for
@@ -241,6 +219,47 @@ impl<T: Document> Sealed<T> {
         let (sealed, payload) = (Digest::of(&self.bytes), Digest::of(&payload));
         Ok(Verified { document: read, signer, sealed, payload, bytes: self.bytes.as_slice().into() })
     }
+}
+
+/// A signature over [`to_be_signed`] and its payload, in a bundle.
+#[must_use]
+pub fn bundle(payload: &[u8], signature: &[u8], key: &PublicKey) -> Vec<u8> {
+    json(&Bundle {
+        media_type: MEDIA_TYPE.to_owned(),
+        verification_material: Material { public_key: Hint { hint: key.hint() } },
+        dsse_envelope: Envelope {
+            payload: BASE64.encode(payload),
+            payload_type: PAYLOAD_TYPE.to_owned(),
+            signatures: [OneSignature { sig: BASE64.encode(signature) }],
+        },
+    })
+}
+
+/// Whether a bundle holds this payload, signed by this key.
+#[must_use]
+pub fn holds(bundle: &[u8], payload: &[u8], key: &PublicKey) -> bool {
+    unpack(bundle, MAX_ATTESTATION).is_ok_and(|(_, found, signature)| {
+        found == payload && key.verifies(&to_be_signed(payload), &signature)
+    })
+}
+
+/// Hint, payload and signature.
+fn unpack(bytes: &[u8], max: usize) -> Result<(String, Vec<u8>, Vec<u8>), String> {
+    if bytes.len() > max {
+        return Err(format!("it is larger than {max} bytes"));
+    }
+    let bundle: Bundle = strict::from_slice(bytes)
+        .map_err(|error| format!("it is no Sigstore bundle v0.3 with one signature ({error})"))?;
+    if bundle.media_type != MEDIA_TYPE || bundle.dsse_envelope.payload_type != PAYLOAD_TYPE {
+        return Err(format!(
+            "{:?} of {:?} is not accepted",
+            bundle.media_type, bundle.dsse_envelope.payload_type
+        ));
+    }
+    let decode = |text: &str, what| BASE64.decode(text).map_err(|_| format!("its {what} is not base64"));
+    let payload = decode(&bundle.dsse_envelope.payload, "payload")?;
+    let [signature] = bundle.dsse_envelope.signatures;
+    Ok((bundle.verification_material.public_key.hint, payload, decode(&signature.sig, "signature")?))
 }
 
 fn claimed(hint: &str) -> Option<Digest> {

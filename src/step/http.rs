@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use reqwest::Client;
 use reqwest::redirect::Policy;
+use reqwest::{Client, ClientBuilder};
 
 /// What a client is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,11 +25,16 @@ const MAX_REDIRECTS: usize = 5;
 
 /// A client. It keeps connections, so make one and clone it.
 pub fn client(purpose: Purpose) -> Result<Client, reqwest::Error> {
+    builder(purpose).build()
+}
+
+/// A client to which more is to be said.
+pub fn builder(purpose: Purpose) -> ClientBuilder {
     let builder = Client::builder()
         .user_agent(concat!("imgforge/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
         .tcp_user_timeout(SILENCE);
-    let builder = match purpose {
+    match purpose {
         Purpose::Signed => builder.redirect(Policy::none()),
         Purpose::Reading => builder.read_timeout(SILENCE).redirect(Policy::custom(|attempt| {
             let from_tls = attempt.previous().last().is_some_and(|url| url.scheme() == "https");
@@ -41,8 +46,7 @@ pub fn client(purpose: Purpose) -> Result<Client, reqwest::Error> {
                 attempt.follow()
             }
         })),
-    };
-    builder.build()
+    }
 }
 
 /// The innermost cause of an error: what a person can act on.

@@ -1,11 +1,13 @@
 //! Brings every pinned file into the content store. What is there is checked; only what is missing or
 //! damaged is downloaded, and only the pinned bytes are taken.
 
+use std::collections::HashSet;
+
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::content::{ContentError, ContentStore};
 use super::progress::{Event, Hear};
-use super::web::{Expected, Web, WebError};
+use super::web::{Web, WebError};
 use crate::model::lock::Item;
 
 /// Why a pinned file is not here.
@@ -27,7 +29,7 @@ pub enum ObtainError {
 /// Downloads at the same time: registries are far away, and files are small.
 const TOGETHER: usize = 8;
 
-/// Brings files into the store.
+/// Brings files into the store, each once.
 pub async fn files<'a>(
     items: impl IntoIterator<Item = &'a Item>,
     store: &ContentStore,
@@ -36,7 +38,8 @@ pub async fn files<'a>(
 ) -> Result<(), ObtainError> {
     let mut missing = Vec::new();
     let mut total = 0;
-    for item in items {
+    let mut seen = HashSet::new();
+    for item in items.into_iter().filter(|item| seen.insert(item.digest)) {
         if store.checked(&item.digest)? != Some(item.size) {
             total += item.size;
             missing.push(item);
@@ -48,8 +51,7 @@ pub async fn files<'a>(
     hear(Event::Doing(&format!("downloading {} pinned files", missing.len())));
     let mut done = 0;
     let mut downloads = stream::iter(missing.into_iter().map(|item| async move {
-        let expected = Expected::Digest(&item.digest);
-        let outcome = web.download(&item.url, expected, store).await;
+        let outcome = web.pinned(item, store).await;
         outcome.map_err(|source| ObtainError::Gone { item: Box::new(item.clone()), source })
     }))
     .buffer_unordered(TOGETHER);

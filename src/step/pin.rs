@@ -98,6 +98,11 @@ pub fn get(config: &Path, project: &ProjectName) -> Result<Pin, PinError> {
 
 /// All pins, by project.
 pub fn all(config: &Path) -> Result<Vec<Pin>, PinError> {
+    names(config)?.iter().map(|name| get(config, name)).collect()
+}
+
+/// The projects that have a pin, whether it can be read or not.
+pub fn names(config: &Path) -> Result<Vec<ProjectName>, PinError> {
     let folder = config.join("trust");
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
@@ -108,7 +113,7 @@ pub fn all(config: &Path) -> Result<Vec<Pin>, PinError> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".toml")?.parse().ok())
         .collect();
     names.sort();
-    names.iter().map(|name| get(config, name)).collect()
+    Ok(names)
 }
 
 /// The only pin, for commands that name no project.
@@ -124,6 +129,8 @@ pub fn only(config: &Path) -> Result<Pin, PinError> {
     }
 }
 
-fn path(config: &Path, project: &ProjectName) -> PathBuf {
+/// Where a pin is written.
+#[must_use]
+pub fn path(config: &Path, project: &ProjectName) -> PathBuf {
     config.join("trust").join(format!("{project}.toml"))
 }

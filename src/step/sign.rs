@@ -4,9 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::keyring::{KeyringError, SigningKey};
+use crate::model::attestation::Attestation;
 use crate::model::document::{self, Document};
 use crate::model::key::TrustedKeys;
-use crate::model::seal::{SealError, Sealed, Verified, to_be_signed};
+use crate::model::seal::{self, SealError, Sealed, Verified, to_be_signed};
 
 /// Why there is no signature.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,9 @@ pub enum SignError {
     /// What was signed does not verify: never shipped.
     #[error("what was just signed does not verify")]
     Unverifiable(#[from] SealError),
+    /// The same, of a statement.
+    #[error("what was just signed does not verify")]
+    Attestation,
 }
 
 /// Seals a document, and verifies the seal as an operator will.
@@ -32,6 +36,13 @@ pub fn again<T: Document>(payload: &[u8], key: &SigningKey) -> Result<Sealed<T>,
     let sealed = Sealed::assemble(payload, &signature, key.public());
     sealed.verify(&TrustedKeys::from(key.public().clone()))?;
     Ok(sealed)
+}
+
+/// Signs a statement about an image: a bundle for stock tools, which imgforge itself never trusts.
+pub fn attest(attestation: &Attestation, key: &SigningKey) -> Result<Vec<u8>, SignError> {
+    let payload = attestation.statement();
+    let bundle = seal::bundle(payload, &key.sign(&to_be_signed(payload))?, key.public());
+    if seal::holds(&bundle, payload, key.public()) { Ok(bundle) } else { Err(SignError::Attestation) }
 }
 
 /// A detached signature in base64, as `cosign verify-blob --signature` and openssl read it.

@@ -1,7 +1,8 @@
-//! The client of web servers: HTTPS with the CAs that the system trusts, bounded answers.
+//! The client of registries and mirrors: the [`http`] client of this house with the CAs of a company
+//! beside the system's, bounded answers, and only the bytes that were asked for.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::header::ACCEPT;
@@ -9,14 +10,25 @@ use reqwest::{Certificate, Client, Response, StatusCode, Url};
 use sha2::{Digest as _, Sha512};
 
 use super::content::{ContentError, ContentStore};
+use super::http::{self, Purpose};
 use crate::model::digest::Digest;
 use crate::model::image::Blob;
-use crate::model::lock::npm;
+use crate::model::lock::{Item, debian, npm};
 
 /// A client with its connections.
 #[derive(Debug, Clone)]
 pub struct Web {
     client: Client,
+    snapshot: String,
+}
+
+/// What is said about downloads beside the addresses.
+#[derive(Debug, Clone)]
+pub struct Downloads {
+    /// CAs to believe beside the system's.
+    pub ca_bundle: Option<PathBuf>,
+    /// The server that has every Debian package there ever was.
+    pub snapshot: String,
 }
 
 /// Why something did not come.
@@ -79,8 +91,8 @@ pub enum Expected<'a> {
 /// Larger than any package of any registry that is named here.
 const LONGEST: u64 = 4 << 30;
 
-/// A server that is silent for so long will not answer.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The answer about one version of one package.
+const LONGEST_ANSWER: u64 = 1 << 20;
 
 /// Attempts, and how long to wait after each that failed.
 const PAUSES: [u64; 2] = [1, 4];
@@ -88,19 +100,17 @@ const PAUSES: [u64; 2] = [1, 4];
 impl Web {
     /// A client that believes the system's CAs and, where given, those of a bundle. Proxies of the
     /// environment are used.
-    pub fn new(bundle: Option<&Path>) -> Result<Self, WebError> {
-        let mut builder = Client::builder()
-            .user_agent(concat!("imgforge/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(PATIENCE)
-            .read_timeout(PATIENCE);
-        if let Some(path) = bundle {
+    pub fn new(downloads: &Downloads) -> Result<Self, WebError> {
+        let mut builder = http::builder(Purpose::Reading);
+        if let Some(path) = &downloads.ca_bundle {
             let wrong =
-                |error: Box<dyn std::error::Error + Send + Sync>| WebError::Bundle(path.to_owned(), error);
+                |error: Box<dyn std::error::Error + Send + Sync>| WebError::Bundle(path.clone(), error);
             let pem = std::fs::read(path).map_err(|error: io::Error| wrong(error.into()))?;
             let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.into()))?;
             builder = builder.tls_certs_merge(certificates);
         }
-        Ok(Self { client: builder.build().map_err(WebError::Client)? })
+        let client = builder.build().map_err(WebError::Client)?;
+        Ok(Self { client, snapshot: downloads.snapshot.trim_end_matches('/').to_owned() })
     }
 
     /// A page of text, and the address that it finally came from.
@@ -136,6 +146,26 @@ impl Web {
                 (outcome, _) => return outcome,
             }
         }
+    }
+
+    /// Downloads a file as it was pinned. Mirrors drop a Debian package when a newer one comes; the
+    /// archive that drops none is asked then. What it answers need not be believed: the digest decides.
+    pub async fn pinned(&self, item: &Item, store: &ContentStore) -> Result<Blob, WebError> {
+        let expected = Expected::Digest(&item.digest);
+        match self.download(&item.url, expected, store).await {
+            Err(gone @ WebError::Refused { .. }) => match self.archived(item).await {
+                Some(url) => self.download(&url, expected, store).await.map_err(|_| gone),
+                None => Err(gone),
+            },
+            outcome => outcome,
+        }
+    }
+
+    /// Where the archive of all packages has this one.
+    async fn archived(&self, item: &Item) -> Option<String> {
+        let question = format!("{}{}", self.snapshot, debian::archive_question(item)?);
+        let (_, answer) = self.page(&question, "application/json", LONGEST_ANSWER).await.ok()?;
+        Some(format!("{}{}", self.snapshot, debian::archive_path(item, &answer)?))
     }
 
     async fn attempt(

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates that only describe, and so may be named where nothing happens.
-const MODEL_CRATES: [&str; 20] = [
+const MODEL_CRATES: [&str; 21] = [
     "base64",
     "regex",
     "regex_lite",
@@ -15,6 +15,7 @@ const MODEL_CRATES: [&str; 20] = [
     "oci_spec",
     "pem",
     "pkcs8",
+    "saphyr",
     "semver",
     "schemars",
     "serde",
@@ -41,7 +42,7 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else {
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
                 // Tests inside a file may use what they need.
                 let text = text.split("#[cfg(test)]\nmod").next().unwrap_or_default();

@@ -74,15 +74,21 @@ impl Crate {
 
 /// Answers every request with these bytes, or with 404 where there are none.
 fn server(bytes: Option<Vec<u8>>) -> String {
+    serve(move |_| bytes.clone())
+}
+
+/// Answers requests for a path.
+fn serve(answer: impl Fn(&str) -> Option<Vec<u8>> + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let first = lines.next().unwrap().unwrap();
             while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-            let (status, body) = match &bytes {
-                Some(bytes) => ("200 OK", bytes.clone()),
+            let (status, body) = match answer(first.split(' ').nth(1).unwrap()) {
+                Some(bytes) => ("200 OK", bytes),
                 None => ("404 Not Found", Vec::new()),
             };
             let head =
@@ -139,7 +145,7 @@ fn what_is_pinned_stays_when_its_server_is_gone() {
     error: the pinned `hex 0.4.3` is not in the content store and cannot be downloaded
       cause: `http://[SERVER]/hex-0.4.3.crate` answers 404 Not Found
 
-    hint: it is gone from there: `imgforge recipe lock --upgrade` pins what there is today
+    hint: take it from a content store that has it, or pin what there is today: `imgforge recipe lock --upgrade`
     ");
 }
 
@@ -148,6 +154,43 @@ fn portless(session: &str) -> String {
     let Some((before, after)) = session.split_once("127.0.0.1:") else { return session.to_owned() };
     let rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
     format!("{before}[SERVER]{}", portless(rest))
+}
+
+#[test]
+fn a_debian_package_that_mirrors_dropped_comes_from_the_archive_of_all() {
+    let project = Crate::new();
+    project.lock(&[]);
+    let mirror = server(None);
+    let path = project.home.path("recipes/imgforge.lock");
+    let text = fs::read_to_string(&path).unwrap();
+    let old = "https://static.crates.io/crates/hex/hex-0.4.3.crate";
+    fs::write(&path, text.replace(old, &format!("{mirror}/hex_0.4.3_amd64.deb"))).unwrap();
+    fs::remove_file(project.blob()).unwrap();
+    let (bytes, sha1) = (project.bytes.clone(), "0123456789abcdef0123456789abcdef01234567");
+    let archive = |bytes: Vec<u8>| {
+        serve(move |path| match path {
+            "/mr/binary/hex/0.4.3/binfiles" => {
+                Some(format!(r#"{{"result": [{{"architecture": "amd64", "hash": "{sha1}"}}]}}"#).into_bytes())
+            }
+            _ => (path == format!("/file/{sha1}")).then(|| bytes.clone()),
+        })
+    };
+    let lock = |archive: String| {
+        let mut lock = project.home.imgforge(&["recipe", "lock", "-q"]);
+        portless(&project.home.record(lock.env("IMGFORGE_DEBIAN_SNAPSHOT", archive)))
+    };
+    // What the archive says counts for nothing; the digest decides.
+    assert_session!(lock(archive(b"another package".to_vec())), @"
+    exit 1
+    --- stderr
+    error: the pinned `hex 0.4.3` is not in the content store and cannot be downloaded
+      cause: `http://[SERVER]/hex_0.4.3_amd64.deb` answers 404 Not Found
+
+    hint: take it from a content store that has it, or pin what there is today: `imgforge recipe lock --upgrade`
+    ");
+    assert!(!project.blob().exists());
+    assert!(lock(archive(bytes)).starts_with("exit 0"));
+    assert_eq!(fs::read(project.blob()).unwrap(), project.bytes);
 }
 
 #[test]
@@ -238,12 +281,12 @@ fn what_cannot_be_pinned_is_said_and_never_passes_for_locked() {
     --- stdout
     imgforge.lock written: 0 steps, 0 files, 0 B
     --- stderr
-    warning: `t` cannot be locked: recipes/t.toml:3:1: what Go downloads cannot be pinned yet
+    warning: `t` cannot be locked: recipes/t.toml:3:1: what Go downloads cannot be pinned; `go mod vendor` and a `run` step need no download
     ");
     assert_session!(project.home.session(&["build", "t", "--locked", "-q"]), @"
     exit 2
     --- stderr
-    error: tier `t` is not locked: recipes/t.toml:3:1: what Go downloads cannot be pinned yet
+    error: tier `t` is not locked: recipes/t.toml:3:1: what Go downloads cannot be pinned; `go mod vendor` and a `run` step need no download
 
     hint: `imgforge recipe lock` pins what can be pinned; see docs/locking.md
     ");
@@ -251,7 +294,7 @@ fn what_cannot_be_pinned_is_said_and_never_passes_for_locked() {
     assert_session!(project.home.session(&["release", "t", "--version", "1.0.0", "-q"]), @"
     exit 2
     --- stderr
-    error: tier `t` is not locked: recipes/t.toml:3:1: what Go downloads cannot be pinned yet
+    error: tier `t` is not locked: recipes/t.toml:3:1: what Go downloads cannot be pinned; `go mod vendor` and a `run` step need no download
 
     hint: `imgforge recipe lock` pins what can be pinned; see docs/locking.md
     ");

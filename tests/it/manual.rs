@@ -21,6 +21,8 @@ fn help_reads_well() {
     Usage: imgforge [OPTIONS] <COMMAND>
 
     Commands:
+      init         Begin a project here: recipes with a small service, configuration, CI workflow;
+                   builds at once
       recipe       List, check, resolve and render recipes
       plan         Show what a build would do, with nothing left to decide; touches nothing
       build        Build images from recipes, through BuildKit
@@ -34,10 +36,13 @@ fn help_reads_well() {
       keys         Make, import and show signing keys, in cosign's format
       sign         Sign exported archives: writes a sealed release, SHA256SUMS and its signature beside
                    them
+      attest       State what images are, signed: SBOMs, and where they come from (SLSA provenance)
       verify       Verify archives offline, against the release that they carry
       release      Build, pack, sign and publish a version, then move the channel to it
       releases     List what a store has, and which channels lead there
       link         Make a link that anybody may download an archive with, for a while
+      push         Push built images to an OCI registry, signed so that `cosign verify --key` accepts
+                   them
       mirror       Copy a verified release to another store, such as a folder on a USB stick
       prune        Remove releases that nobody needs any more, and what killed publications left
       sbom         List the packages in images that were built
@@ -45,7 +50,10 @@ fn help_reads_well() {
       yank         Withdraw a published version: operators refuse it from then on, with exit code 15
       fetch        Download an image, verify every byte, and load it into Docker
       trust        Pin the projects whose images this machine may load; hand over to other keys
+      doctor       Look at this machine: engine, builders, stores, disks, clock, certificates, keys;
+                   says what to type
       completions  Print completions for a shell
+      man          Print the manual page, or write one for each command
       help         Print this message or the help of the given subcommand(s)
 
     Options:
@@ -62,13 +70,18 @@ fn help_reads_well() {
       -q, --quiet
               Print nothing but results and errors
 
-    Release engineers:  imgforge keys generate
-                        imgforge build oracle
-                        imgforge release oracle --version 1.0.0
+          --progress-fd <N>
+              Write progress to this open file descriptor too, a JSON object a line
+
+    Release engineers:  imgforge init
+                        imgforge keys generate
+                        imgforge build app
+                        imgforge release app --version 1.0.0
     Operators:          imgforge trust add noderr --key cosign.pub --from /media/usb
                         imgforge fetch --verify oracle
 
-    Exit codes are documented in docs/exit-codes.md.
+    `imgforge doctor` says what is missing on this machine. Exit codes are documented in
+    docs/exit-codes.md.
     ");
     assert_session!(home.session(&["build", "--help"]), @"
     exit 0
@@ -139,6 +152,9 @@ fn help_reads_well() {
 
       -q, --quiet
               Print nothing but results and errors
+
+          --progress-fd <N>
+              Write progress to this open file descriptor too, a JSON object a line
     ");
     assert_session!(home.session(&["export", "--help"]), @"
     exit 0
@@ -176,6 +192,9 @@ fn help_reads_well() {
 
       -q, --quiet
               Print nothing but results and errors
+
+          --progress-fd <N>
+              Write progress to this open file descriptor too, a JSON object a line
     ");
     assert_session!(home.session(&["sign", "--help"]), @"
     exit 0
@@ -195,8 +214,9 @@ fn help_reads_well() {
       -h, --help                  Print help
 
     Options of every command:
-          --json   Print one JSON object to stdout instead of words
-      -q, --quiet  Print nothing but results and errors
+          --json             Print one JSON object to stdout instead of words
+      -q, --quiet            Print nothing but results and errors
+          --progress-fd <N>  Write progress to this open file descriptor too, a JSON object a line
     ");
     assert_session!(home.session(&["verify", "--help"]), @"
     exit 0
@@ -233,6 +253,9 @@ fn help_reads_well() {
 
       -q, --quiet
               Print nothing but results and errors
+
+          --progress-fd <N>
+              Write progress to this open file descriptor too, a JSON object a line
     ");
     assert_session!(home.session(&["release", "--help"]), @"
     exit 0
@@ -323,6 +346,9 @@ fn help_reads_well() {
 
       -q, --quiet
               Print nothing but results and errors
+
+          --progress-fd <N>
+              Write progress to this open file descriptor too, a JSON object a line
     ");
     assert_session!(home.session(&["fetch", "--help"]), @"
     exit 0
@@ -394,6 +420,9 @@ fn help_reads_well() {
 
       -q, --quiet
               Print nothing but results and errors
+
+          --progress-fd <N>
+              Write progress to this open file descriptor too, a JSON object a line
     ");
     assert_session!(home.session(&["keys", "--help"]), @"
     exit 0
@@ -413,8 +442,9 @@ fn help_reads_well() {
       -h, --help  Print help
 
     Options of every command:
-          --json   Print one JSON object to stdout instead of words
-      -q, --quiet  Print nothing but results and errors
+          --json             Print one JSON object to stdout instead of words
+      -q, --quiet            Print nothing but results and errors
+          --progress-fd <N>  Write progress to this open file descriptor too, a JSON object a line
     ");
     assert_session!(home.session(&["keys", "import", "--help"]), @"
     exit 0
@@ -435,8 +465,9 @@ fn help_reads_well() {
       -h, --help                         Print help
 
     Options of every command:
-          --json   Print one JSON object to stdout instead of words
-      -q, --quiet  Print nothing but results and errors
+          --json             Print one JSON object to stdout instead of words
+      -q, --quiet            Print nothing but results and errors
+          --progress-fd <N>  Write progress to this open file descriptor too, a JSON object a line
     ");
     assert_session!(home.session(&["trust", "add", "--help"]), @"
     exit 0
@@ -454,8 +485,9 @@ fn help_reads_well() {
       -h, --help          Print help
 
     Options of every command:
-          --json   Print one JSON object to stdout instead of words
-      -q, --quiet  Print nothing but results and errors
+          --json             Print one JSON object to stdout instead of words
+      -q, --quiet            Print nothing but results and errors
+          --progress-fd <N>  Write progress to this open file descriptor too, a JSON object a line
     ");
     assert_session!(home.session(&["recipe", "--help"]), @"
     exit 0
@@ -479,8 +511,9 @@ fn help_reads_well() {
       -h, --help           Print help
 
     Options of every command:
-          --json   Print one JSON object to stdout instead of words
-      -q, --quiet  Print nothing but results and errors
+          --json             Print one JSON object to stdout instead of words
+      -q, --quiet            Print nothing but results and errors
+          --progress-fd <N>  Write progress to this open file descriptor too, a JSON object a line
     ");
 }
 

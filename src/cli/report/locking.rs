@@ -40,9 +40,10 @@ fn pinned(error: &WebError) -> (Code, &'static str) {
             Code::Mismatch,
             "other bytes than were pinned are never used; `imgforge recipe lock --upgrade` pins anew",
         ),
-        _ => {
-            (Code::Other, "it is gone from there: `imgforge recipe lock --upgrade` pins what there is today")
-        }
+        _ => (
+            Code::Other,
+            "take it from a content store that has it, or pin what there is today: `imgforge recipe lock --upgrade`",
+        ),
     }
 }
 

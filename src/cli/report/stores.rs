@@ -1,5 +1,6 @@
 //! What to do when a store does not give or take.
 
+use imgforge::step::push::PushError;
 use imgforge::step::store::{OpenError, StoreError};
 
 use super::Code;
@@ -42,5 +43,25 @@ pub(super) fn open(error: &OpenError) -> (Code, &'static str) {
         }
         OpenError::Link => (Code::Usage, "copy all of it, in quotes"),
         OpenError::Client(_) => (Code::Other, "check this machine's certificates and proxy settings"),
+    }
+}
+
+pub(super) fn push(error: &PushError) -> (Code, &'static str) {
+    match error {
+        PushError::Target(_) => (Code::Usage, "write `HOST/PATH/{tier}`, such as `ghcr.io/acme/{tier}`"),
+        PushError::Config(..) => (Code::Usage, "repair the file, or run `docker login HOST` again"),
+        PushError::Helper { .. } => (Code::Usage, "run `docker login HOST` again"),
+        PushError::Denied { .. } => (Code::Denied, "run `docker login HOST` with a name that may push there"),
+        PushError::Unreachable { .. } => {
+            (Code::Network, "run the same command again: what is there is not sent twice")
+        }
+        PushError::Refused { .. } => (Code::Other, "the registry's own log says more"),
+        PushError::Differs { .. } => {
+            (Code::Mismatch, "somebody moved the tag meanwhile; look, then push again")
+        }
+        PushError::Foreign(..) => (Code::Other, "remove that tag, or push to another repository"),
+        PushError::Crowded(_) => (Code::Other, "push again when the others are done"),
+        PushError::Content(_) => (Code::Other, "build it again with `imgforge build TIER`"),
+        PushError::Key(_) => super::files::KEY,
     }
 }

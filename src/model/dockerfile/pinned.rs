@@ -8,6 +8,7 @@ use super::quote;
 use super::steps::{copy_binaries, run};
 use crate::model::lock::Pin;
 use crate::model::lock::pins::{REQUIREMENTS, completed_lock, folder};
+use crate::model::lock::pnpm::SERVER;
 use crate::model::recipe::step::{Cargo, Npm, Pip, Step};
 
 /// Traces of an installation that hold its time: logs, caches, and the copies that dpkg and debconf
@@ -48,6 +49,7 @@ pub(super) fn write(out: &mut String, step: &Step, pin: &Pin) {
             );
             run(out, &mounts, &script);
         }
+        Step::Pnpm(Npm { directory, .. }) => run(out, &here, &pnpm_script(directory)),
         Step::Pip(Pip { directory, .. }) => {
             let directory = quote(directory);
             let script = format!(
@@ -58,8 +60,22 @@ pub(super) fn write(out: &mut String, step: &Step, pin: &Pin) {
             run(out, &here, &script);
         }
         Step::Cargo(cargo) => run(out, &here, &cargo_script(cargo)),
-        Step::Copy(_) | Step::Run(_) | Step::Pnpm(_) | Step::Go(_) => {}
+        Step::Copy(_) | Step::Run(_) | Step::Go(_) => {}
     }
+}
+
+/// pnpm downloads, from a registry that only this step has. Files are copied out of its store, for links
+/// would lead to where nothing is left; what it notes for itself holds times and that registry's address.
+fn pnpm_script(directory: &str) -> String {
+    const HOME: &str = "/tmp/imgforge-pnpm";
+    format!(
+        "cd {} && export CI=true HOME={HOME} XDG_CACHE_HOME={HOME} XDG_CONFIG_HOME={HOME} \
+         XDG_DATA_HOME={HOME} XDG_STATE_HOME={HOME} npm_config_manage_package_manager_versions=false && \
+         node /mnt/{SERVER} pnpm install --frozen-lockfile --prod --ignore-scripts --store-dir={HOME}/store \
+         --package-import-method=copy && rm -rf {HOME} node_modules/.modules.yaml node_modules/.pnpm/lock.yaml \
+         node_modules/.pnpm-workspace-state*.json",
+        quote(directory)
+    )
 }
 
 /// Cargo takes unpacked crates instead of a registry, when each says the checksum of its archive; it

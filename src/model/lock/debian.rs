@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use serde::Deserialize;
+
 use super::Item;
 use crate::model::digest::Digest;
 use crate::model::name::DebianName;
@@ -50,6 +52,49 @@ pub fn uris(text: &str) -> Result<Vec<Item>, String> {
     }
     found.sort();
     Ok(found)
+}
+
+/// The archive of every package that Debian ever had.
+pub const SNAPSHOT: &str = "https://snapshot.debian.org";
+
+/// The question where the archive has a package, as a path of its machine-readable interface; `None` for
+/// what is no Debian package.
+#[must_use]
+pub fn archive_question(item: &Item) -> Option<String> {
+    architecture(&item.file_name())?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_~".contains(&byte);
+    let escaped = |text: &str| -> String {
+        let parts = text
+            .bytes()
+            .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") });
+        parts.collect()
+    };
+    Some(format!("/mr/binary/{}/{}/binfiles", escaped(&item.name), escaped(&item.version)))
+}
+
+/// The path of the file, from the answer. Files go by SHA-1 there, which only has to find them.
+#[must_use]
+pub fn archive_path(item: &Item, answer: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Answer {
+        result: Vec<Found>,
+    }
+    #[derive(Deserialize)]
+    struct Found {
+        architecture: String,
+        hash: String,
+    }
+    let file = item.file_name();
+    let wanted = architecture(&file)?;
+    let answer: Answer = serde_json::from_str(answer).ok()?;
+    let found = answer.result.into_iter().find(|found| found.architecture == wanted)?;
+    let sha1 = found.hash.len() == 40 && found.hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    sha1.then(|| format!("/file/{}", found.hash))
+}
+
+/// `amd64` of `jq_1.7.1-6_amd64.deb`.
+fn architecture(file: &str) -> Option<&str> {
+    file.strip_suffix(".deb")?.rsplit_once('_').map(|(_, architecture)| architecture)
 }
 
 /// `/var/lib/dpkg/status` of a system in which packages with these control files were installed,
@@ -102,5 +147,30 @@ mod tests {
     fn a_stable_suite_has_updates() {
         let lines = |suite: &str| sources(&suite.parse().unwrap(), "").lines().count();
         assert_eq!((lines("trixie"), lines("sid")), (3, 1));
+    }
+
+    #[test]
+    fn the_archive_of_all_packages_is_asked_by_name_version_and_architecture() {
+        let item = Item {
+            name: "g++-14".to_owned(),
+            version: "4:14.2.0-19".to_owned(),
+            size: 1,
+            digest: Digest::of(b""),
+            integrity: None,
+            url: "http://deb.debian.org/debian/pool/main/g/gcc/g++-14_14.2.0-19_amd64.deb".to_owned(),
+        };
+        assert_eq!(archive_question(&item).unwrap(), "/mr/binary/g%2B%2B-14/4%3A14.2.0-19/binfiles");
+        let sha1 = "0123456789abcdef0123456789abcdef01234567";
+        let answer = |hash: &str| {
+            format!(
+                r#"{{"result": [{{"architecture": "arm64", "hash": "x"}}, {{"architecture": "amd64", "hash": "{hash}"}}]}}"#
+            )
+        };
+        assert_eq!(archive_path(&item, &answer(sha1)).unwrap(), format!("/file/{sha1}"));
+        for bad in ["../../x", "", &sha1.replace('0', "/")] {
+            assert_eq!(archive_path(&item, &answer(bad)), None, "{bad}");
+        }
+        let crate_file = Item { url: "https://static.crates.io/crates/x/x-1.0.0.crate".to_owned(), ..item };
+        assert_eq!(archive_question(&crate_file), None);
     }
 }

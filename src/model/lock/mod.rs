@@ -6,7 +6,7 @@
 //! the lock has no answer; that is drift, and an error. Tiers that ask the same share the answer.
 //!
 //! [`want`] finds the questions in recipes, [`pins`] brings questions and answers together for a
-//! plan, [`npm`], [`pip`], [`cargo`] and [`debian`] read the formats in which answers come.
+//! plan, [`npm`], [`pnpm`], [`pip`], [`cargo`] and [`debian`] read the formats in which answers come.
 
 pub mod cargo;
 pub mod change;
@@ -14,6 +14,7 @@ pub mod debian;
 pub mod npm;
 pub mod pins;
 pub mod pip;
+pub mod pnpm;
 pub mod want;
 
 use std::collections::BTreeMap;

@@ -19,7 +19,8 @@ pub struct Needed {
     pub integrity: String,
 }
 
-const REGISTRY: &str = "https://registry.npmjs.org";
+/// Where packages come from that do not say otherwise.
+pub(super) const REGISTRY: &str = "https://registry.npmjs.org";
 
 /// Where npm's cache keeps a file: it looks there by content alone, no index is needed.
 #[must_use]
@@ -104,18 +105,28 @@ fn downloaded<'a>(path: &'a str, package: &'a Map<String, Value>) -> Option<&'a 
 /// Whether npm installs it here: not for development, and for this platform.
 fn wanted(package: &Map<String, Value>, platform: &Platform) -> bool {
     let is = |key: &str| package.get(key) == Some(&Value::Bool(true));
-    let allows = |key: &str, value: &str| {
-        let list = package.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let mut names = list.iter().filter_map(Value::as_str);
-        let denied = names.clone().any(|name| name.strip_prefix('!') == Some(value));
-        let listed = names.clone().any(|name| name == value || name == "any");
-        !denied && (listed || names.all(|name| name.starts_with('!')))
+    let list = |key: &str| -> Vec<&str> {
+        package.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
     };
-    let cpu = if platform.architecture == "amd64" { "x64" } else { &platform.architecture };
-    !is("dev") && (!is("optional") || (allows("os", &platform.os) && allows("cpu", cpu)))
+    let fits = || allows(&list("os"), &platform.os) && allows(&list("cpu"), cpu(platform));
+    !is("dev") && (!is("optional") || fits())
 }
 
-fn tarball(name: &str, version: &str) -> String {
+/// Whether a list of systems or processors, which names those that are meant or, with `!`, those that are
+/// not, has this one.
+pub(super) fn allows(list: &[&str], value: &str) -> bool {
+    let denied = list.iter().any(|name| name.strip_prefix('!') == Some(value));
+    let listed = list.iter().any(|name| *name == value || *name == "any");
+    !denied && (listed || list.iter().all(|name| name.starts_with('!')))
+}
+
+/// What Node calls a platform's processor.
+pub(super) fn cpu(platform: &Platform) -> &str {
+    if platform.architecture == "amd64" { "x64" } else { &platform.architecture }
+}
+
+/// Where the registry has a package.
+pub(super) fn tarball(name: &str, version: &str) -> String {
     let file = name.rsplit('/').next().unwrap_or(name);
     format!("{REGISTRY}/{name}/-/{file}-{version}.tgz")
 }

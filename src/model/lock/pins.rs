@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::want::{self, At, Inputs, Want, What};
-use super::{Item, LOCK_FILE, Lock, Pin, npm, pip};
+use super::{Item, LOCK_FILE, Lock, Pin, npm, pip, pnpm};
 use crate::model::context::File;
 use crate::model::digest::Digest;
 use crate::model::name::Platform;
@@ -94,6 +94,10 @@ impl Pins {
             What::Npm(lock) => {
                 self.generated
                     .insert(completed_lock(&want.of), File::generated(npm::completed(lock)?, false));
+            }
+            What::Pnpm(_) => {
+                let path = format!("{}/{}", folder(&want.of), pnpm::SERVER);
+                self.generated.insert(path, File::generated(pnpm::server(&pin.files), false));
             }
             What::Pip(lock) => {
                 let plain = pip::requirements(lock)?.plain();

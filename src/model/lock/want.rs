@@ -58,6 +58,8 @@ pub enum What {
     },
     /// Node packages, by the bytes of `package-lock.json`.
     Npm(Vec<u8>),
+    /// Node packages, by the bytes of `pnpm-lock.yaml`.
+    Pnpm(Vec<u8>),
     /// Python packages, by the bytes of the requirements.
     Pip(Vec<u8>),
     /// Crates, by the bytes of `Cargo.lock`.
@@ -209,8 +211,10 @@ impl Walk<'_> {
             Step::Npm(_) => What::Npm(bytes()?),
             Step::Pip(_) => What::Pip(bytes()?),
             Step::Cargo(_) => What::Cargo(bytes()?),
-            Step::Pnpm(_) => never("what pnpm downloads cannot be pinned yet"),
-            Step::Go(_) => never("what Go downloads cannot be pinned yet"),
+            Step::Pnpm(_) => What::Pnpm(bytes()?),
+            Step::Go(_) => {
+                never("what Go downloads cannot be pinned; `go mod vendor` and a `run` step need no download")
+            }
         };
         Ok(Some(self.add(at, place, what, state.to_vec())))
     }
@@ -235,6 +239,7 @@ fn question(what: &What, platform: &Platform, before: &[Digest]) -> Digest {
         }
         What::Apt { packages, suite } => json!(["apt", platform, suite, packages, before]),
         What::Npm(lock) => json!(["npm", platform, bytes(lock)]),
+        What::Pnpm(lock) => json!(["pnpm", platform, bytes(lock)]),
         What::Pip(lock) => json!(["pip", platform, bytes(lock), before]),
         What::Cargo(lock) => json!(["cargo", platform, bytes(lock)]),
         What::Never(reason) => json!(["never", reason]),
@@ -256,6 +261,7 @@ fn title(what: &What) -> String {
         What::Debian(debian) => format!("Debian {}", debian.suite),
         What::Apt { packages, .. } => format!("apt {}", names(packages)),
         What::Npm(_) => "npm".to_owned(),
+        What::Pnpm(_) => "pnpm".to_owned(),
         What::Pip(_) => "pip".to_owned(),
         What::Cargo(_) => "cargo".to_owned(),
         What::Never(reason) => reason.clone(),

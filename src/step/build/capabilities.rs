@@ -89,7 +89,7 @@ impl Capabilities {
         BuildError::Lacks { builder, version: self.shown(), what, remedy }
     }
 
-    fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         self.version.clone().unwrap_or_else(|| "older than 0.11".to_owned())
     }
 

@@ -17,6 +17,7 @@ mod session;
 mod site;
 mod solve;
 mod status;
+mod survey;
 pub mod transport;
 mod trial;
 
@@ -27,6 +28,7 @@ pub use cache::{CacheFrom, CacheTo};
 pub use import::ImportError;
 pub use site::build;
 pub use solve::Failure;
+pub use survey::survey;
 pub use transport::Builder;
 
 use crate::model::builder::{Offer, Offers};

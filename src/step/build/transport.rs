@@ -80,7 +80,9 @@ impl Builder {
         Self { address, name: None, platforms: Vec::new() }
     }
 
-    fn shown(&self) -> String {
+    /// Its name, or else where it listens.
+    #[must_use]
+    pub fn shown(&self) -> String {
         self.name.clone().unwrap_or_else(|| self.address.to_string())
     }
 }
@@ -134,7 +136,7 @@ pub(super) async fn choose(
 }
 
 /// Connects, in the newest way that the other side understands.
-async fn connect(address: &Address) -> Result<Line, BuildError> {
+pub(super) async fn connect(address: &Address) -> Result<Line, BuildError> {
     let attempt = async {
         let opening = match address {
             Address::Program(program) if program.leads_to == LeadsTo::BuildKit => Opening::Direct,

@@ -78,6 +78,7 @@ impl<'a> Resolver<'a> {
             What::Debian(debian) => self.base(debian, platform).await?,
             What::Apt { packages, suite } => self.packages(packages, suite, platform, before).await?,
             What::Npm(lock) => self.npm(lock, platform).await.map_err(|error| error.at(wrong))?,
+            What::Pnpm(lock) => self.pnpm(lock, platform).await.map_err(|error| error.at(wrong))?,
             What::Pip(lock) => self.pip(lock, platform, before).await.map_err(|error| error.at(wrong))?,
             What::Cargo(lock) => self.cargo(lock).await.map_err(|error| error.at(wrong))?,
             What::Never(reason) => return Err(wrong(reason.clone()).into()),

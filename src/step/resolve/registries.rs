@@ -6,7 +6,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use super::{ResolveError, Resolver};
 use crate::model::digest::Digest;
 use crate::model::image::Blob;
-use crate::model::lock::{Item, Pin, cargo, npm, pip};
+use crate::model::lock::{Item, Pin, cargo, npm, pip, pnpm};
 use crate::model::name::Platform;
 use crate::model::recipe::parse::Finding;
 use crate::step::progress::Event;
@@ -50,7 +50,14 @@ struct Sought {
 
 impl Resolver<'_> {
     pub(super) async fn npm(&self, lock: &[u8], platform: &Platform) -> Result<Vec<Item>, Failure> {
-        let needed = npm::needed(lock, platform).map_err(Failure::Lock)?;
+        self.node(npm::needed(lock, platform).map_err(Failure::Lock)?).await
+    }
+
+    pub(super) async fn pnpm(&self, lock: &[u8], platform: &Platform) -> Result<Vec<Item>, Failure> {
+        self.node(pnpm::needed(lock, platform).map_err(Failure::Lock)?).await
+    }
+
+    async fn node(&self, needed: Vec<npm::Needed>) -> Result<Vec<Item>, Failure> {
         let sought = needed.into_iter().map(|npm::Needed { name, version, url, integrity }| {
             let digest = self.known.get(&integrity).map(|item| item.digest);
             Sought { name, version, url, digest, integrity: Some(integrity) }
@@ -156,13 +163,13 @@ impl Resolver<'_> {
 
     /// Takes pinned files into the store.
     pub(super) async fn take(&self, items: impl Iterator<Item = &Item>) -> Result<(), ResolveError> {
-        let sought = items.map(|item| Sought {
-            name: item.name.clone(),
-            version: item.version.clone(),
-            url: item.url.clone(),
-            digest: Some(item.digest),
-            integrity: None,
+        let files = items.map(|item| async move {
+            if self.store.checked(&item.digest)? == Some(item.size) {
+                return Ok(());
+            }
+            let outcome = self.web.pinned(item, self.store).await;
+            outcome.map(drop).map_err(|source| ResolveError::Web { name: item.to_string(), source })
         });
-        self.fetch(sought.collect()).await.map(drop)
+        stream::iter(files).buffer_unordered(TOGETHER).try_collect().await
     }
 }

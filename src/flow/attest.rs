@@ -1,0 +1,78 @@
+//! Signed statements about images: what is in them, and where they come from.
+
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use super::build::{Tools, Workshop, inputs, plans, round};
+use crate::model::archive;
+use crate::model::attestation::{Attestation, CYCLONEDX, SPDX};
+use crate::model::document::Subject;
+use crate::model::image::Image;
+use crate::model::name::TierName;
+use crate::model::plan::Ask;
+use crate::model::policy::Charter;
+use crate::model::provenance;
+use crate::model::sbom::{cyclonedx, spdx};
+use crate::step::build::Steps;
+use crate::step::content::ContentStore;
+use crate::step::keyring::SigningKey;
+use crate::step::progress::{Event, Hear};
+use crate::step::{beside, inventory, sign};
+
+/// What was written about one image.
+#[derive(Debug)]
+pub struct Attested {
+    /// Which image.
+    pub image: Image,
+    /// The archive that the statements name too, because it lies beside them.
+    pub archive: Option<String>,
+    /// The files, and the type of the statement in each.
+    pub files: Vec<(PathBuf, &'static str)>,
+}
+
+/// States what each image is and signs that. The images are built first, which does nothing when they are
+/// there: so what is said of a recipe is said of the image that it makes, and of no older one.
+pub async fn attest(
+    workshop: &Workshop,
+    tools: &Tools,
+    tiers: &[TierName],
+    ask: &Ask,
+    folder: &Path,
+    key: &SigningKey,
+    hear: Hear<'_>,
+) -> Result<Vec<Attested>, Error> {
+    let plans = plans(workshop, tiers, ask)?;
+    let charters: Vec<Charter> = plans.iter().map(Charter::of).collect();
+    let store = ContentStore::open(&workshop.content)?;
+    let inputs = inputs(workshop, tools, &plans, &charters, &store, Steps::Cached, hear).await?;
+    let images = round(tools, &plans, &charters, &inputs, &store, hear).await?;
+    let mut all = Vec::new();
+    for ((plan, context), image) in plans.iter().zip(&inputs.contexts).zip(images) {
+        hear(Event::Doing(&format!("stating what `{}` is", plan.tag)));
+        let packages = inventory::image(&image, &store)?;
+        let file = archive::file_name(&plan.tier, &plan.version, &image.platform);
+        let mut subjects = vec![
+            Subject::new(&image.tag.to_string(), image.manifest.digest),
+            Subject::new("config", image.config.digest),
+        ];
+        let archive = beside::measure(&folder.join(&file))?;
+        subjects.extend(archive.map(|blob| Subject::new(&file, blob.digest)));
+        let statements = [
+            ("spdx", Attestation::new(subjects.clone(), SPDX, &spdx::document(&packages))),
+            ("cyclonedx", Attestation::new(subjects.clone(), CYCLONEDX, &cyclonedx::document(&packages))),
+            (
+                "provenance",
+                Attestation::new(subjects, provenance::TYPE, &provenance::predicate(plan, context.digest())),
+            ),
+        ];
+        let mut files = Vec::new();
+        for (word, statement) in &statements {
+            let name = format!("{}.{word}.sigstore.json", file.trim_end_matches(".tar.gz"));
+            let path = folder.join(name);
+            beside::write(&path, &sign::attest(statement, key)?)?;
+            files.push((path, statement.predicate_type()));
+        }
+        all.push(Attested { image, archive: archive.map(|_| file), files });
+    }
+    Ok(all)
+}

@@ -1,0 +1,142 @@
+//! What can go wrong at a registry, by what to do about it.
+
+use std::path::PathBuf;
+
+use oci_client::errors::{OciDistributionError, OciErrorCode};
+
+use super::target::BadTarget;
+use crate::model::digest::Digest;
+use crate::step::content::ContentError;
+use crate::step::http;
+use crate::step::keyring::KeyringError;
+
+/// Why an image is not in a registry.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// No place.
+    #[error(transparent)]
+    Target(#[from] BadTarget),
+    /// Docker's configuration.
+    #[error("`{}` cannot be read for credentials", .0.display())]
+    Config(PathBuf, #[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The program that keeps credentials.
+    #[error("`{program}` gives no credentials for `{registry}`: {reason}")]
+    Helper {
+        /// Its name.
+        program: String,
+        /// For which registry.
+        registry: String,
+        /// What it said.
+        reason: String,
+    },
+    /// Not allowed.
+    #[error("registry `{registry}` does not let us {what}")]
+    Denied {
+        /// Which registry.
+        registry: String,
+        /// What was asked.
+        what: String,
+        /// What it said.
+        source: Said,
+    },
+    /// The network, or a server in trouble.
+    #[error("registry `{registry}` cannot be reached to {what}")]
+    Unreachable {
+        /// Which registry.
+        registry: String,
+        /// What was asked.
+        what: String,
+        /// Why.
+        source: Said,
+    },
+    /// An answer that asking again will not change.
+    #[error("registry `{registry}` refuses to {what}")]
+    Refused {
+        /// Which registry.
+        registry: String,
+        /// What was asked.
+        what: String,
+        /// What it said.
+        source: Said,
+    },
+    /// Something else than was sent.
+    #[error("`{reference}` is {found} now, not {expected}")]
+    Differs {
+        /// Where.
+        reference: String,
+        /// What is there.
+        found: String,
+        /// What was sent.
+        expected: Digest,
+    },
+    /// A document that somebody else put where ours belongs.
+    #[error("`{0}` holds something else than signatures")]
+    Foreign(String, #[source] crate::model::registry::NotThat),
+    /// Others write the same list faster.
+    #[error("`{0}` is changed by others all the time")]
+    Crowded(String),
+    /// The content store.
+    #[error(transparent)]
+    Content(ContentError),
+    /// The key.
+    #[error(transparent)]
+    Key(#[from] KeyringError),
+}
+
+/// What a registry said, or the network.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Said(String);
+
+/// Longest answer that is repeated.
+const MAX_SAID: usize = 300;
+
+/// Whether there is nothing of that name.
+pub(super) fn is_missing(error: &OciDistributionError) -> bool {
+    match error {
+        OciDistributionError::ImageManifestNotFoundError(_) => true,
+        OciDistributionError::ServerError { code, .. } => *code == 404,
+        OciDistributionError::RegistryError { envelope, .. } => envelope.errors.iter().any(|error| {
+            matches!(
+                error.code,
+                OciErrorCode::ManifestUnknown | OciErrorCode::NameUnknown | OciErrorCode::NotFound
+            )
+        }),
+        _ => false,
+    }
+}
+
+pub(super) fn judge(registry: &str, what: &str, error: OciDistributionError) -> PushError {
+    let (registry, what) = (registry.to_owned(), what.to_owned());
+    let said = |text: String| Said(text.chars().take(MAX_SAID).collect::<String>().trim().to_owned());
+    let denied =
+        |text| PushError::Denied { registry: registry.clone(), what: what.clone(), source: said(text) };
+    match error {
+        OciDistributionError::AuthenticationFailure(text) => denied(text),
+        OciDistributionError::UnauthorizedError { .. } => denied("it wants to know who we are".to_owned()),
+        OciDistributionError::RegistryError { envelope, .. } => {
+            let text =
+                envelope.errors.iter().map(|error| error.message.clone()).collect::<Vec<_>>().join(", ");
+            let forbidden =
+                |code: &OciErrorCode| matches!(code, OciErrorCode::Denied | OciErrorCode::Unauthorized);
+            if envelope.errors.iter().any(|error| forbidden(&error.code)) {
+                return denied(text);
+            }
+            PushError::Refused { registry, what, source: said(text) }
+        }
+        OciDistributionError::ServerError { code, message, .. } => {
+            let text = format!("it answered {code}: {message}");
+            match code {
+                401 | 403 => denied(text),
+                408 | 429 | 500.. => PushError::Unreachable { registry, what, source: said(text) },
+                _ => PushError::Refused { registry, what, source: said(text) },
+            }
+        }
+        OciDistributionError::RequestError(error) => match error.status().map(|status| status.as_u16()) {
+            Some(401 | 403) => denied("it wants to know who we are".to_owned()),
+            // Without the address, which may hold a token.
+            _ => PushError::Unreachable { registry, what, source: said(http::root(&error.without_url())) },
+        },
+        other => PushError::Refused { registry, what, source: said(other.to_string()) },
+    }
+}
