@@ -2,6 +2,7 @@
 //!
 //! Exit codes are a promise to scripts; `docs/exit-codes.md` says the same and a test compares.
 
+mod engines;
 mod files;
 mod locking;
 mod stores;
@@ -34,6 +35,7 @@ use imgforge::step::resolve::{AptError, ResolveError};
 use imgforge::step::sign::SignError;
 use imgforge::step::upload::UploadError;
 
+use engines::{build, engine};
 use stores::{open, store};
 use trust::signed;
 
@@ -365,34 +367,8 @@ fn judge(error: &Error) -> (Code, Option<String>) {
     (full_disk(error).unwrap_or(code), Some(hint.to_owned()))
 }
 
-const POLICY: (Code, &str) = (Code::Policy, "docs/policy.md explains each rule and its exceptions");
-
-fn build(error: &BuildError) -> (Code, &'static str) {
-    match error {
-        BuildError::Policy(_) => POLICY,
-        BuildError::Unreachable { .. } | BuildError::Engine(_) => (
-            Code::Engine,
-            "start Docker, or name a builder with `--builder`, `BUILDKIT_HOST` or `DOCKER_HOST`",
-        ),
-        BuildError::NoBuilder { .. } => (
-            Code::Engine,
-            "add one that does under `[builders]` in `imgforge.toml`, or name it with `--builder`",
-        ),
-        BuildError::Lacks { remedy, .. } => (Code::Engine, remedy),
-        BuildError::OneCache => (Code::Usage, "put `{tier}` into the name: `ref=host/cache:{tier}`"),
-        BuildError::NoSecret(_) => (Code::Usage, "give it with `--secret id=ID,src=FILE`"),
-        _ => (Code::BuildFailed, "`imgforge recipe render TIER` shows what was built"),
-    }
-}
-
-fn engine(error: &EngineError) -> (Code, &'static str) {
-    match error {
-        EngineError::Unreachable { .. } => {
-            (Code::Engine, "start Docker, or set `DOCKER_HOST`; then run the same command again")
-        }
-        EngineError::Refused { .. } => (Code::Engine, "the engine's own log says more"),
-    }
-}
+pub(super) const POLICY: (Code, &str) =
+    (Code::Policy, "docs/policy.md explains each rule and its exceptions");
 
 fn full_disk(error: &Error) -> Option<Code> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);

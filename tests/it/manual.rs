@@ -50,6 +50,7 @@ fn help_reads_well() {
       yank         Withdraw a published version: operators refuse it from then on, with exit code 15
       fetch        Download an image, verify every byte, and load it into Docker
       trust        Pin the projects whose images this machine may load; hand over to other keys
+      cache        Archives that were fetched before
       doctor       Look at this machine: engine, builders, stores, disks, clock, certificates, keys;
                    says what to type
       completions  Print completions for a shell

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Seek as _};
 use std::path::{Path, PathBuf};
 
-use super::fault::Fault;
+use super::fault::{Answer, Fault};
 use super::span::{Extent, Span};
 use super::{Key, MAX_POINTER, Put, Reader, Source};
 use crate::model::image::Blob;
@@ -24,7 +24,8 @@ pub(super) fn open(root: &Path, key: &Key, span: Span) -> Result<Reader, Fault> 
         Span::Last(count) => total.saturating_sub(count)..total,
     };
     if bytes.start > bytes.end || bytes.end > total {
-        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        let text = format!("the file has only {total} bytes");
+        return Err(Fault::Refused(Answer { status: 416, text }));
     }
     file.seek(io::SeekFrom::Start(bytes.start))?;
     Ok(Reader::file(file, key, Extent { bytes, total }))

@@ -39,11 +39,10 @@ fn a_flipped_bit_in_the_archive() {
     downloading `tiny-1.0.0-linux-amd64.tar.gz`: 5.9 kB
     warning: store `[HOME]/store` sent other bytes than were signed, as member 0 of `t-archive-bit/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz`: trying another way
     downloading all of `tiny-1.0.0-linux-amd64.tar.gz` in one piece: 5.9 kB
-    verifying `tiny-1.0.0-linux-amd64.tar.gz`
-    error: archive `tiny-1.0.0-linux-amd64.tar.gz` does not hold the image that it should
-      cause: member 0 has other bytes: expected sha256:[DIGEST], read sha256:[DIGEST]
+    warning: store `[HOME]/store` sent other bytes than were signed, as member 0 of `t-archive-bit/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz`
+    error: store `[HOME]/store` sent other bytes than were signed, as member 0 of `t-archive-bit/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz`
 
-    hint: the file was damaged or replaced, nothing was loaded; fetch it again
+    hint: nothing of it was loaded; try another store with `--from`, and tell the project
     ");
     assert!(!bench.in_engine());
 }
@@ -58,10 +57,33 @@ fn a_longer_and_a_shorter_archive() {
     bench.home.must(&["fetch", "tiny", "--no-load"]);
     let cached = bench.home.path(".cache/imgforge/archives/t-archive-size/tiny-1.0.0-linux-amd64.tar.gz");
     assert!(fs::read(cached).unwrap() == bytes);
-    assert_session!(bench.home.session(&["verify", path.to_str().unwrap()]), @"");
-    fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    assert_session!(bench.home.session(&["verify", path.to_str().unwrap()]), @"
+    exit 12
+    --- stderr
+    error: `tiny-1.0.0-linux-amd64.tar.gz` is not a whole archive
+      cause: it does not end like an archive of imgforge
+
+    hint: the file was damaged or replaced, nothing was loaded; fetch it again
+    ");
+    fs::write(&path, &bytes[..1000]).unwrap();
     fs::remove_dir_all(bench.home.path(".cache")).unwrap();
-    assert_session!(bench.fetch(), @"");
+    assert_session!(bench.fetch(), @"
+    exit 0
+    --- stdout
+    channel    stable points to 1.0.0 (sequence 1, expires [TIME])
+    release    t-archive-size 1.0.0, sealed by key sha256:[DIGEST]
+    archive    [HOME]/.cache/imgforge/archives/t-archive-size/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    transfer   2.3 kB downloaded
+    image      t-archive-size/tiny:1.0.0  sha256:[DIGEST]
+    proof      Docker has this image: its ID, layers and platform are the signed ones;
+               a container was created from it and removed
+    integrity  OK
+    freshness  OK
+    --- stderr
+    downloading `tiny-1.0.0-linux-amd64.tar.gz`: 5.9 kB
+    verifying `tiny-1.0.0-linux-amd64.tar.gz`
+    loading `t-archive-size/tiny:1.0.0` into Docker [VERSION]
+    ");
     assert!(!bench.in_engine());
 }
 
