@@ -109,6 +109,7 @@ impl Endpoints {
                 Failure::usage(finding, fix.unwrap_or_else(again))
             })?;
             whole.builders.extend(found.builders);
+            whole.licenses.deny.extend(found.licenses.deny);
             whole.registries.extend(found.registries);
             whole.store = found.store.or(whole.store);
         }

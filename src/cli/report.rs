@@ -3,6 +3,7 @@
 //! Exit codes are a promise to scripts; `docs/exit-codes.md` says the same and a test compares.
 
 mod files;
+mod found;
 mod locking;
 mod stores;
 mod trust;
@@ -12,7 +13,6 @@ use std::fmt;
 use std::path::Path;
 
 use imgforge::flow::Error;
-use imgforge::model::health;
 use imgforge::model::policy::{self, Weight};
 use imgforge::model::recipe::parse::Finding;
 use imgforge::model::seal::SealError;
@@ -128,19 +128,6 @@ impl Failure {
     pub(crate) fn would_change(file: &str) -> Self {
         Self::new(Code::Found, format!("`{file}` would change"))
             .hint("run the same command without `--check`")
-    }
-
-    /// The faults that a doctor found; the findings say what to type.
-    pub(crate) fn unwell(faults: usize) -> Self {
-        let word = if faults == 1 { "fault" } else { "faults" };
-        Self::new(Code::Found, format!("{faults} {word}"))
-            .hint("type what follows each `fix:`, then run `imgforge doctor` again")
-    }
-
-    /// The same as a finding among others.
-    pub(crate) fn finding(self, about: &'static str) -> health::Finding {
-        let fix = self.hint.map_or_else(|| "# correct it".to_owned(), |hint| format!("# {hint}"));
-        health::Finding::fault(about, [vec![self.message], self.causes].concat().join(": "), fix)
     }
 
     pub(crate) fn code(&self) -> u8 {

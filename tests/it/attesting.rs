@@ -151,3 +151,46 @@ fn documents_are_valid_to_those_who_wrote_the_standards() {
     let mut check = tool("sbom-check", &[&home.text("spdx.json"), &home.text("cyclonedx.json")]);
     assert!(!run(&mut check).status.success());
 }
+
+#[test]
+fn licences_that_are_not_wanted() {
+    let package = "{\"name\":\"two\",\"version\":\"2.0.0\",\"license\":\"MIT AND AGPL-3.0-only\"}";
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, text) in [("app/node_modules/two/package.json", package), DATABASES[1], DATABASES[2]] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, path, text.as_bytes()).unwrap();
+    }
+    let (home, _) = made_of("t-licences", &tar.into_inner().unwrap());
+    assert_session!(home.session(&["sbom", "licenses", "tiny", "--deny", "SSPL-*"]), @r#"
+    exit 0
+    --- stdout
+    1          GPL-2+ or Artistic
+    1          LGPL-2.1+ and BSD-3-clause~with words, or "none"
+    1          MIT AND AGPL-3.0-only
+    1          (names none that a program can read)
+    "#);
+    fs::write(home.path("imgforge.toml"), "[licenses]\ndeny = [\"AGPL-*\"]\n").unwrap();
+    assert_session!(home.session(&["sbom", "licenses", "tiny"]), @r#"
+    exit 3
+    --- stdout
+    1          GPL-2+ or Artistic
+    1          LGPL-2.1+ and BSD-3-clause~with words, or "none"
+    1          MIT AND AGPL-3.0-only
+    1          (names none that a program can read)
+    DENIED     two 2.0.0  MIT AND AGPL-3.0-only
+    --- stderr
+    error: 1 package has a licence that is denied
+
+    hint: leave the package out, or the licence out of `deny` below `[licenses]` in imgforge.toml
+    "#);
+    fs::write(home.path("imgforge.toml"), "[licenses]\ndeny = [\"no licence\"]\n").unwrap();
+    assert_session!(home.session(&["sbom", "licenses", "tiny"]), @"
+    exit 2
+    --- stderr
+    error: imgforge.toml:2:9: `no licence` names no licence: write one as SPDX does, such as `AGPL-3.0-only`, or `AGPL-*`
+
+    hint: change the file, and run the same command again
+    ");
+}
