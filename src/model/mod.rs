@@ -19,6 +19,7 @@ pub mod ignore;
 pub mod image;
 pub mod key;
 pub mod layer;
+pub mod listing;
 pub mod lock;
 pub mod name;
 pub mod plan;
