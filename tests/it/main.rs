@@ -33,6 +33,7 @@ mod pushing;
 mod recipes;
 mod rotation;
 mod runtime;
+mod schemas;
 mod stores;
 mod transport;
 mod workbench;
