@@ -133,6 +133,7 @@ impl Config {
                 secret: secret.into(),
                 token: text("AWS_SESSION_TOKEN").map(Zeroizing::new),
             }),
+            ca_bundle: self.downloads.ca_bundle.clone(),
             uploads: self.state.join("uploads"),
         })
     }

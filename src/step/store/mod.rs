@@ -160,7 +160,7 @@ impl Store {
             Address::Directory(folder) => Self::Directory(folder.clone()),
             Address::Bucket { .. } => Self::Bucket(Bucket::open(address, access)?),
             Address::Web(url) => {
-                let client = http::client(Purpose::Reading).map_err(OpenError::Client)?;
+                let client = http::client(Purpose::Reading, access.ca_bundle.as_deref())?;
                 Self::Web(Web { client, url: url.clone() })
             }
         })
