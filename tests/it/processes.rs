@@ -73,7 +73,7 @@ impl Drop for Process {
 fn until(what: &str, done: impl Fn() -> bool) {
     let begun = Instant::now();
     while !done() {
-        assert!(begun.elapsed() < Duration::from_mins(1), "{what}: not within a minute");
+        assert!(begun.elapsed() < Duration::from_mins(3), "{what}: not within three minutes");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
