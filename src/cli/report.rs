@@ -15,7 +15,6 @@ use std::path::Path;
 use imgforge::flow::Error;
 use imgforge::model::policy::{self, Weight};
 use imgforge::model::recipe::parse::Finding;
-use imgforge::model::report::Check;
 use imgforge::model::seal::SealError;
 use imgforge::step::bootstrap::BootstrapError;
 use imgforge::step::build::BuildError;
@@ -73,7 +72,7 @@ pub(crate) struct Failure {
     log: Vec<String>,
     hint: Option<String>,
     /// What was checked before, and what failed, for `--json`.
-    checks: Option<Vec<Check>>,
+    checks: Option<serde_json::Value>,
 }
 
 impl Failure {
@@ -136,7 +135,7 @@ impl Failure {
     }
 
     /// Adds what was checked before.
-    pub(crate) fn with_checks(mut self, checks: Vec<Check>) -> Self {
+    pub(crate) fn with_checks(mut self, checks: serde_json::Value) -> Self {
         self.checks = Some(checks);
         self
     }
@@ -148,7 +147,7 @@ impl Failure {
             "findings": self.findings, "policy": self.policy, "log": self.log, "hint": self.hint,
         }});
         if let Some(checks) = &self.checks {
-            object["checks"] = serde_json::json!(checks);
+            object["checks"] = checks.clone();
         }
         object
     }

@@ -80,7 +80,7 @@ impl Args {
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
         let mut log = Log::default();
         let sound = flow::verify::verify(&question, &mut log, &hear)
-            .map_err(|error| Failure::from(error).with_checks(checks(&log)))?;
+            .map_err(|error| Failure::from(error).with_checks(json!(checks(&log))))?;
         let release = &sound.release;
         let mut words = Words::default();
         words.release(release);

@@ -105,7 +105,7 @@ async fn bucket(
     };
     let mut clock = None;
     if let Ok(Some(server)) = access.settings.server() {
-        match ask(&server).await {
+        match ask(&server, access.ca_bundle.as_deref()).await {
             Ok(reply) => clock = reply.date.map(Clock::Signing),
             Err(why) => return (fault(format!("{server} does not answer: {why}"), ENDPOINT), None),
         }
