@@ -109,6 +109,7 @@ impl Endpoints {
                 Failure::usage(finding, fix.unwrap_or_else(again))
             })?;
             whole.builders.extend(found.builders);
+            whole.licenses.deny.extend(found.licenses.deny);
             whole.registries.extend(found.registries);
             whole.store = found.store.or(whole.store);
         }
@@ -132,6 +133,7 @@ impl Config {
                 secret: secret.into(),
                 token: text("AWS_SESSION_TOKEN").map(Zeroizing::new),
             }),
+            ca_bundle: self.downloads.ca_bundle.clone(),
             uploads: self.state.join("uploads"),
         })
     }

@@ -9,11 +9,12 @@ use imgforge::flow::fetch::{Bond, Fate, Fetched, Order, Proof, Tier, Want, Which
 use imgforge::flow::obtain::Origin;
 use imgforge::model::channel::Freshness;
 use imgforge::model::name::{ChannelName, Platform, ProjectName, TierName, Version};
+use imgforge::model::report::Freshness as Word;
 use imgforge::model::size::Size;
 use imgforge::step::load::Retag;
 use imgforge::step::pin::Pin;
 use imgforge::step::receive::Line;
-use imgforge::step::store::{Address, Store};
+use imgforge::step::store::Address;
 use imgforge::step::{keyring, pin};
 use serde_json::json;
 
@@ -175,7 +176,7 @@ impl Args {
         let image = match &self.image {
             Wanted::Image(image) => image,
             Wanted::Link(url) => {
-                return Ok(Want::Link { store: Store::link_to(url)?, trust: self.trust.trust(context)? });
+                return Ok(Want::Link { store: context.link(url)?, trust: self.trust.trust(context)? });
             }
             Wanted::File(path) => {
                 return Ok(Want::File { path: path.clone(), trust: self.trust.trust(context)? });
@@ -190,7 +191,7 @@ impl Args {
             platform: self.platform.map_or_else(this_platform, Ok)?,
             which: which(image.version.clone(), self.channel),
             stores,
-            link: self.url.as_deref().map(Store::link_to).transpose()?,
+            link: self.url.as_deref().map(|url| context.link(url)).transpose()?,
             pinned: pin.key,
             bond: if self.trust.key.is_some() { Bond::Once } else { Bond::Pinned },
         }))
@@ -266,15 +267,15 @@ fn show(context: &Context<'_>, fetched: &Fetched) {
     };
     words.row("integrity", "OK");
     let (fresh, freshness) = match (&fetched.channel, &fetched.currency) {
-        (Some((_, Freshness::Fresh)), _) => ("OK".to_owned(), "fresh"),
+        (Some((_, Freshness::Fresh)), _) => ("OK".to_owned(), Word::Fresh),
         (Some((_, Freshness::Stale(since))), _) => {
-            (format!("stale since {since}, accepted with `--max-age`"), "stale")
+            (format!("stale since {since}, accepted with `--max-age`"), Word::Stale)
         }
         (None, Some(currency)) => {
             let (said, freshness, _) = super::verify::currency(currency);
             (said, freshness)
         }
-        (None, None) => ("not asked for: a pinned version".to_owned(), "unknown"),
+        (None, None) => ("not asked for: a pinned version".to_owned(), Word::Unknown),
     };
     words.row("freshness", fresh);
     context.screen.result(words.text(), &json!({

@@ -95,6 +95,11 @@ impl<'a> Context<'a> {
     pub(crate) fn store(&self, address: &Address) -> Result<Store, Failure> {
         Ok(Store::open(address, &self.config.access()?)?)
     }
+
+    /// What is behind a link that somebody sent.
+    pub(crate) fn link(&self, url: &str) -> Result<Store, Failure> {
+        Ok(Store::link_to(url, &self.config.access()?)?)
+    }
 }
 
 fn address(name: &str, text: &str) -> Result<Address, Failure> {

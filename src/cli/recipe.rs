@@ -3,6 +3,7 @@
 use imgforge::flow::build::plan;
 use imgforge::model::name::TierName;
 use imgforge::model::plan::Ask;
+use imgforge::model::recipe::reference;
 use imgforge::model::recipe::schema::{self, Subject};
 use imgforge::step::read::{self, ReadError, Recipes};
 use serde_json::json;
@@ -46,6 +47,8 @@ enum Command {
     /// Debian packages, npm packages, wheels and crates are resolved, checked and kept in the content
     /// store. A locked tier is built from these files, and no step has a network.
     Lock(super::lock::Args),
+    /// Print the reference of recipes, in Markdown
+    Reference,
     /// Print the JSON Schema of recipes, for editors
     Schema {
         /// Of which file
@@ -67,6 +70,10 @@ impl Args {
         if let Command::Lock(args) = self.command {
             return args.run(&self.recipes.workshop(context)?, context).await;
         }
+        if let Command::Reference = self.command {
+            context.screen.text(&reference::page());
+            return Ok(());
+        }
         if let Command::Schema { file } = self.command {
             let subject = match file {
                 File::Recipe => Subject::Recipe,
@@ -85,7 +92,7 @@ impl Args {
                 let workshop = self.recipes.workshop(context)?;
                 context.screen.text(&plan(&workshop, &tier, &args.ask())?.dockerfile);
             }
-            Command::Schema { .. } | Command::Lock(_) => {}
+            Command::Reference | Command::Schema { .. } | Command::Lock(_) => {}
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 mod engines;
 mod files;
+mod found;
 mod locking;
 mod stores;
 mod trust;
@@ -13,7 +14,6 @@ use std::fmt;
 use std::path::Path;
 
 use imgforge::flow::Error;
-use imgforge::model::health;
 use imgforge::model::policy::{self, Weight};
 use imgforge::model::recipe::parse::Finding;
 use imgforge::model::seal::SealError;
@@ -23,7 +23,6 @@ use imgforge::step::check::CheckError;
 use imgforge::step::content::ContentError;
 use imgforge::step::disk::DiskError;
 use imgforge::step::download::{ChainError, DownloadError};
-use imgforge::step::engine::EngineError;
 use imgforge::step::gather::GatherError;
 use imgforge::step::list::ListError;
 use imgforge::step::load::LoadError;
@@ -132,19 +131,6 @@ impl Failure {
     pub(crate) fn would_change(file: &str) -> Self {
         Self::new(Code::Found, format!("`{file}` would change"))
             .hint("run the same command without `--check`")
-    }
-
-    /// The faults that a doctor found; the findings say what to type.
-    pub(crate) fn unwell(faults: usize) -> Self {
-        let word = if faults == 1 { "fault" } else { "faults" };
-        Self::new(Code::Found, format!("{faults} {word}"))
-            .hint("type what follows each `fix:`, then run `imgforge doctor` again")
-    }
-
-    /// The same as a finding among others.
-    pub(crate) fn finding(self, about: &'static str) -> health::Finding {
-        let fix = self.hint.map_or_else(|| "# correct it".to_owned(), |hint| format!("# {hint}"));
-        health::Finding::fault(about, [vec![self.message], self.causes].concat().join(": "), fix)
     }
 
     pub(crate) fn code(&self) -> u8 {

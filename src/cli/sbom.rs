@@ -6,6 +6,7 @@ use imgforge::flow;
 use imgforge::flow::build::{Workshop, plan};
 use imgforge::model::name::{TierName, Version};
 use imgforge::model::plan::Ask;
+use imgforge::model::sbom::denied::{self, Pattern};
 use imgforge::model::sbom::{Inventory, changes, cyclonedx, spdx};
 use serde_json::json;
 
@@ -33,6 +34,18 @@ enum Command {
         /// In which form
         #[arg(long, value_enum, default_value_t = Format::Words)]
         format: Format,
+    },
+    /// Print the licences in an image, and refuse those that are denied
+    ///
+    /// Denied are those of `--deny` and of `deny` below `[licenses]` in imgforge.toml. Ends with code 3 when
+    /// a package has one.
+    Licenses {
+        /// Which image
+        #[arg(value_name = "TIER[@V]")]
+        image: Wanted,
+        /// A licence as SPDX names it, such as AGPL-3.0-only; `AGPL-*` is all that begin so
+        #[arg(long, value_name = "LICENSE")]
+        deny: Vec<Pattern>,
     },
     /// Print what changed from one image to another
     Diff {
@@ -76,6 +89,10 @@ impl Args {
         let workshop = self.recipes.workshop(context)?;
         match self.command {
             Command::Show { image, format } => show(&inventory(&workshop, image)?, format, context),
+            Command::Licenses { image, mut deny } => {
+                deny.extend(context.config.endpoints.configuration()?.licenses.deny);
+                licenses(&inventory(&workshop, image)?, &deny, context)?;
+            }
             Command::Diff { before, now } => {
                 diff(&inventory(&workshop, before)?, &inventory(&workshop, now)?, context);
             }
@@ -110,6 +127,33 @@ fn show(inventory: &Inventory, format: Format, context: &Context<'_>) {
             context.screen.result(words.text(), &json!(inventory));
         }
     }
+}
+
+fn licenses(inventory: &Inventory, deny: &[Pattern], context: &Context<'_>) -> Result<(), Failure> {
+    let mut words = Words::default();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in inventory.packages.iter().flat_map(|package| &package.licenses) {
+        *counts.entry(name).or_default() += 1;
+    }
+    for (name, count) in &counts {
+        words.row(&count.to_string(), name);
+    }
+    let silent = inventory.packages.iter().filter(|package| package.licenses.is_empty()).count();
+    words.row(&silent.to_string(), "(names none that a program can read)");
+    let found = denied::denied(inventory, deny);
+    for (package, names) in &found {
+        words.row("DENIED", format!("{} {}  {}", package.name, package.version, names.join(", ")));
+    }
+    let denied: Vec<_> = found
+        .iter()
+        .map(|(package, names)| json!({"name": package.name, "version": package.version, "licenses": names}))
+        .collect();
+    if denied.is_empty() {
+        context.screen.result(words.text(), &json!({"licenses": counts, "silent": silent, "denied": denied}));
+        return Ok(());
+    }
+    context.screen.words(words.text());
+    Err(Failure::denied(denied.len()).with_checks(json!(denied)))
 }
 
 fn diff(before: &Inventory, now: &Inventory, context: &Context<'_>) {

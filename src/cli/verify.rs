@@ -6,6 +6,7 @@ use imgforge::flow;
 use imgforge::flow::verify::{Currency, Log, Outcome, Question, Trust};
 use imgforge::model::channel::Patience;
 use imgforge::model::name::ChannelName;
+use imgforge::model::report::{self, Check, Freshness, Integrity, Verification};
 use imgforge::model::time::{SignedDuration, parse_duration};
 use imgforge::step::check::Checked;
 use imgforge::step::{keyring, pin};
@@ -79,7 +80,7 @@ impl Args {
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
         let mut log = Log::default();
         let sound = flow::verify::verify(&question, &mut log, &hear)
-            .map_err(|error| Failure::from(error).with_checks(checks(&log)))?;
+            .map_err(|error| Failure::from(error).with_checks(json!(checks(&log))))?;
         let release = &sound.release;
         let mut words = Words::default();
         words.release(release);
@@ -92,43 +93,51 @@ impl Args {
         }
         let (said, freshness, sequence) = currency(&sound.currency);
         words.row("integrity", "OK").row("freshness", said);
-        let archives: Vec<_> = sound.archives.iter().map(|checked| json!(**checked.archive())).collect();
-        context.screen.result(
-            words.text(),
-            &json!({
-                "project": release.project, "version": release.version, "signer": release.signer(),
-                "release": release.sealed_digest(), "trust": sound.trust, "sequence": sequence,
-                "integrity": "ok", "freshness": freshness, "archives": archives, "checks": checks(&log),
-            }),
-        );
+        let report = Verification {
+            project: release.project.clone(),
+            version: release.version.clone(),
+            signer: release.signer(),
+            release: release.sealed_digest(),
+            trust: sound.trust,
+            sequence,
+            integrity: Integrity::Ok,
+            freshness,
+            archives: sound.archives.iter().map(|checked| (**checked.archive()).clone()).collect(),
+            checks: checks(&log),
+        };
+        context.screen.result(words.text(), &json!(report));
         Ok(())
     }
 }
 
 /// In words, in one word, and the sequence of the channel that says so.
-pub(crate) fn currency(currency: &Currency) -> (String, &'static str, Option<u64>) {
+pub(crate) fn currency(currency: &Currency) -> (String, Freshness, Option<u64>) {
     match currency {
         Currency::Fresh { sequence, expires } => {
-            (format!("OK: the channel beside it says so until {expires}"), "fresh", Some(*sequence))
+            (format!("OK: the channel beside it says so until {expires}"), Freshness::Fresh, Some(*sequence))
         }
         Currency::Stale { sequence, since } => {
-            (format!("stale: the channel beside it expired on {since}"), "stale", Some(*sequence))
+            (format!("stale: the channel beside it expired on {since}"), Freshness::Stale, Some(*sequence))
         }
-        Currency::Superseded { sequence, by } => {
-            (format!("superseded: the channel beside it points to {by}"), "superseded", Some(*sequence))
-        }
-        Currency::Unknown(why) => (format!("unknown: {why}"), "unknown", None),
+        Currency::Superseded { sequence, by } => (
+            format!("superseded: the channel beside it points to {by}"),
+            Freshness::Superseded,
+            Some(*sequence),
+        ),
+        Currency::Unknown(why) => (format!("unknown: {why}"), Freshness::Unknown, None),
     }
 }
 
-fn checks(log: &Log) -> serde_json::Value {
+fn checks(log: &Log) -> Vec<Check> {
     let result = |outcome| match outcome {
-        Outcome::Ok => "ok",
-        Outcome::Failed => "failed",
-        Outcome::Unknown => "unknown",
+        Outcome::Ok => report::Outcome::Ok,
+        Outcome::Failed => report::Outcome::Failed,
+        Outcome::Unknown => report::Outcome::Unknown,
     };
-    log.0
-        .iter()
-        .map(|check| json!({"check": check.name, "of": check.of, "result": result(check.result)}))
-        .collect()
+    let said = |check: &imgforge::flow::verify::Check| Check {
+        check: check.name,
+        of: check.of.clone(),
+        result: result(check.result),
+    };
+    log.0.iter().map(said).collect()
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::name::Platform;
 use super::recipe::parse::{self, Finding};
+use super::sbom::denied::Pattern;
 use super::storage;
 
 /// `imgforge.toml`: what a person or a project sets once.
@@ -20,9 +21,21 @@ pub struct Configuration {
     /// Where releases live.
     #[serde(default)]
     pub store: storage::Settings,
+    /// Licences.
+    #[serde(default)]
+    pub licenses: Licenses,
     /// Registries that are not as others, by host and port.
     #[serde(default)]
     pub registries: BTreeMap<String, Registry>,
+}
+
+/// `[licenses]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Licenses {
+    /// Those that no image may hold.
+    #[serde(default)]
+    pub deny: Vec<Pattern>,
 }
 
 /// One registry.

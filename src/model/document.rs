@@ -1,5 +1,6 @@
 //! What a signed document is: a predicate inside an in-toto statement, about files named by digest.
 
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +25,7 @@ pub trait Document: Serialize + DeserializeOwned {
 }
 
 /// A file by name and digest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Subject {
     /// File name.
@@ -34,10 +35,11 @@ pub struct Subject {
 }
 
 /// In-toto's form of a digest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DigestSet {
     /// 64 hex digits.
+    #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
     pub sha256: String,
 }
 
@@ -61,12 +63,17 @@ struct Writing<'a, T> {
     predicate: &'a T,
 }
 
-#[derive(Deserialize)]
+/// The in-toto statement around a document.
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Reading<T> {
+#[schemars(bound = "T: Document + JsonSchema")]
+pub(super) struct Statement<T> {
     #[serde(rename = "_type")]
+    #[schemars(extend("const" = STATEMENT))]
     kind: String,
+    /// The files that the document speaks for.
     subject: Vec<Subject>,
+    #[schemars(extend("const" = T::TYPE))]
     predicate_type: String,
     predicate: T,
 }
@@ -117,7 +124,7 @@ pub(super) fn read<T: Document>(bytes: &[u8]) -> Result<T, DocumentError> {
     if peek.predicate_type != T::TYPE {
         return Err(DocumentError::Type { expected: T::TYPE, found: peek.predicate_type });
     }
-    let statement: Reading<T> = serde_json::from_slice(bytes).map_err(DocumentError::Json)?;
+    let statement: Statement<T> = serde_json::from_slice(bytes).map_err(DocumentError::Json)?;
     if statement.kind != STATEMENT || statement.predicate_type != T::TYPE {
         return Err(DocumentError::Type { expected: STATEMENT, found: statement.kind });
     }

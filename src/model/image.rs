@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 
 use oci_spec::image::ImageConfiguration;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
 use super::name::{ImageTag, Platform};
 
 /// Digest and size of a blob.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Blob {
     /// Digest of the bytes.
@@ -27,7 +28,7 @@ impl Blob {
 }
 
 /// One image for one platform.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Image {
     /// Its only tag.

@@ -76,7 +76,7 @@ pub fn path(bytes: &[u8]) -> Result<Option<LayerPath>, BadItem> {
 
 /// A path for messages.
 #[must_use]
-pub fn show(path: &LayerPath) -> String {
+pub fn show(path: &[Vec<u8>]) -> String {
     String::from_utf8_lossy(&path.join(&b'/')).into_owned()
 }
 
@@ -84,8 +84,11 @@ pub fn show(path: &LayerPath) -> String {
 #[derive(Debug, Clone, Default)]
 pub struct Below(BTreeMap<LayerPath, Item>);
 
-const WHITEOUT: &[u8] = b".wh.";
-const OPAQUE: &[u8] = b".wh..wh..opq";
+/// How an entry's name begins that only says that something of a lower layer is gone.
+pub const WHITEOUT: &[u8] = b".wh.";
+
+/// The whiteout of everything that lower layers have in its directory.
+pub const OPAQUE: &[u8] = b".wh..wh..opq";
 
 impl Below {
     /// Brings a layer into normal form, and goes up to the view of the next one.

@@ -322,6 +322,16 @@ impl ChannelName {
     }
 }
 
+impl JsonSchema for ImageTag {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ImageTag".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "examples": ["noderr/oracle:1.4.0"]})
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

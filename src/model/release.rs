@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::time::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::archive;
@@ -17,7 +18,7 @@ use super::seal::Verified;
 pub const FILE_NAME: &str = "release.sigstore.json";
 
 /// All archives of one version. It never expires, so an archive stays verifiable offline for ever.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
     /// Whose.
@@ -31,7 +32,7 @@ pub struct Release {
 }
 
 /// One archive: the file, and the image in it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Archive {
     /// Which image.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
@@ -31,38 +32,43 @@ pub const MAX_BYTES: usize = 1 << 20;
 /// Largest attestation that is read: the packages of a large image, as a document in base64.
 pub const MAX_ATTESTATION: usize = 64 << 20;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Bundle {
+pub(super) struct Bundle {
+    #[schemars(extend("const" = MEDIA_TYPE))]
     media_type: String,
     verification_material: Material,
     dsse_envelope: Envelope,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Material {
     public_key: Hint,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Hint {
+    /// SHA-256 of the public key's DER form, in base64. A claim.
     hint: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Envelope {
+    /// The statement, in base64.
     payload: String,
+    #[schemars(extend("const" = PAYLOAD_TYPE))]
     payload_type: String,
     /// A list with one element, because that is all that cosign accepts.
     signatures: [OneSignature; 1],
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct OneSignature {
+    /// Over the pre-authentication encoding of the payload, in base64.
     sig: String,
 }
 

@@ -13,6 +13,7 @@ mod step;
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::channel::Channel;
@@ -36,7 +37,7 @@ pub const MAX_KEYS: usize = 32;
 pub const MAX_CHAIN: usize = 4 << 20;
 
 /// Which keys may sign what, from some moment on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Trust {
     /// Whose.
@@ -58,7 +59,7 @@ pub struct Trust {
 }
 
 /// The keys that may change the keys.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Root {
     /// Their fingerprints.

@@ -1,16 +1,15 @@
 //! The client of registries and mirrors: the [`http`] client of this house with the CAs of a company
 //! beside the system's, bounded answers, and only the bytes that were asked for.
 
-use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::header::ACCEPT;
-use reqwest::{Certificate, Client, Response, StatusCode, Url};
+use reqwest::{Client, Response, StatusCode, Url};
 use sha2::{Digest as _, Sha512};
 
 use super::content::{ContentError, ContentStore};
-use super::http::{self, Purpose};
+use super::http::{self, ClientError, Purpose};
 use crate::model::digest::Digest;
 use crate::model::image::Blob;
 use crate::model::lock::{Item, debian, npm};
@@ -34,12 +33,9 @@ pub struct Downloads {
 /// Why something did not come.
 #[derive(Debug, thiserror::Error)]
 pub enum WebError {
-    /// The CA bundle.
-    #[error("cannot read the CA bundle `{}`", .0.display())]
-    Bundle(PathBuf, #[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The client cannot work.
-    #[error("cannot make a client for web servers")]
-    Client(#[source] reqwest::Error),
+    /// No client.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// Nobody answered, or not to the end.
     #[error("`{url}` does not answer")]
     Silent {
@@ -98,18 +94,9 @@ const LONGEST_ANSWER: u64 = 1 << 20;
 const PAUSES: [u64; 2] = [1, 4];
 
 impl Web {
-    /// A client that believes the system's CAs and, where given, those of a bundle. Proxies of the
-    /// environment are used.
+    /// A client that also believes the CAs of a bundle, where one is given.
     pub fn new(downloads: &Downloads) -> Result<Self, WebError> {
-        let mut builder = http::builder(Purpose::Reading);
-        if let Some(path) = &downloads.ca_bundle {
-            let wrong =
-                |error: Box<dyn std::error::Error + Send + Sync>| WebError::Bundle(path.clone(), error);
-            let pem = std::fs::read(path).map_err(|error: io::Error| wrong(error.into()))?;
-            let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.into()))?;
-            builder = builder.tls_certs_merge(certificates);
-        }
-        let client = builder.build().map_err(WebError::Client)?;
+        let client = http::client(Purpose::Reading, downloads.ca_bundle.as_deref())?;
         Ok(Self { client, snapshot: downloads.snapshot.trim_end_matches('/').to_owned() })
     }
 

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use crate::assert_session;
 use crate::building::{Project, shared_cache};
 use crate::harness::{must, run, tool};
+use crate::pushing::made_of;
 
 /// What a bundle states. Its signature is cosign's business.
 fn stated(project: &Project, file: &str) -> serde_json::Value {
@@ -90,4 +91,106 @@ fn cosign_accepts_what_is_stated() {
         |stated: &serde_json::Value| stated["predicate"]["buildDefinition"]["resolvedDependencies"].clone();
     assert_eq!(materials(&now)[0], materials(&before)[0]);
     assert_ne!(materials(&now)[1], materials(&before)[1]);
+}
+
+/// Databases of every package manager, with what makes documents invalid when it is taken as it is.
+const DATABASES: [(&str, &str); 8] = [
+    ("etc/os-release", "ID=debian\nVERSION_ID=\"13\"\n"),
+    (
+        "var/lib/dpkg/status",
+        "Package: g++-14\nStatus: install ok installed\nArchitecture: amd64\nSource: gcc-14 (14.2.0-19)\n\
+         Version: 1:14.2.0~rc1+dfsg-19\nDepends: libc6 (>= 2.35), libc6\n\nPackage: libc6\n\
+         Status: install ok installed\nArchitecture: all\nVersion: 2.41-12\n",
+    ),
+    (
+        "usr/share/doc/libc6/copyright",
+        "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\n\
+         License: LGPL-2.1+ and BSD-3-clause~with words, or \"none\"\n\nFiles: x\nLicense: GPL-2+ or Artistic\n",
+    ),
+    (
+        "lib/apk/db/installed",
+        "P:musl\nV:1.2.5-r0\nA:x86_64\nL:MIT AND (GPL-2.0-only OR custom:odd)\n\nP:busybox\nV:1.37\nA:x86_64\nL:\n",
+    ),
+    (
+        "app/node_modules/@scope/one/package.json",
+        "{\"name\":\"@scope/one\",\"version\":\"1.0.0-beta.1+x\",\"license\":\"SEE LICENSE IN ../<x>\"}",
+    ),
+    (
+        "app/node_modules/two/package.json",
+        "{\"name\":\"two\",\"version\":\"\",\"license\":[{\"type\":\"MIT\"}]}",
+    ),
+    (
+        "usr/lib/python3/dist-packages/Odd_Name-1.dist-info/METADATA",
+        "Metadata-Version: 2.1\nName: Odd_Name\nVersion: 1!2.0.post1\nLicense: a line\nClassifier: License :: OSI Approved :: MIT License\n",
+    ),
+    (
+        "usr/lib/python3/dist-packages/Ünï-2.dist-info/METADATA",
+        "Metadata-Version: 2.1\nName: Ünï\nVersion: 2\n",
+    ),
+];
+
+#[test]
+fn documents_are_valid_to_those_who_wrote_the_standards() {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, text) in DATABASES {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, path, text.as_bytes()).unwrap();
+    }
+    let (home, _) = made_of("t-sbom", &tar.into_inner().unwrap());
+    for format in ["spdx", "cyclonedx"] {
+        let document = home.must(&["sbom", "show", "tiny", "--format", format]);
+        fs::write(home.path(&format!("{format}.json")), document).unwrap();
+    }
+    let said = must(&mut tool("sbom-check", &[&home.text("spdx.json"), &home.text("cyclonedx.json")]));
+    assert_session!(said, @"9 packages");
+    // The check can fail.
+    let broken = fs::read_to_string(home.path("spdx.json")).unwrap().replace("CC0-1.0", "MIT");
+    fs::write(home.path("spdx.json"), broken).unwrap();
+    let mut check = tool("sbom-check", &[&home.text("spdx.json"), &home.text("cyclonedx.json")]);
+    assert!(!run(&mut check).status.success());
+}
+
+#[test]
+fn licences_that_are_not_wanted() {
+    let package = "{\"name\":\"two\",\"version\":\"2.0.0\",\"license\":\"MIT AND AGPL-3.0-only\"}";
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, text) in [("app/node_modules/two/package.json", package), DATABASES[1], DATABASES[2]] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, path, text.as_bytes()).unwrap();
+    }
+    let (home, _) = made_of("t-licences", &tar.into_inner().unwrap());
+    assert_session!(home.session(&["sbom", "licenses", "tiny", "--deny", "SSPL-*"]), @r#"
+    exit 0
+    --- stdout
+    1          GPL-2+ or Artistic
+    1          LGPL-2.1+ and BSD-3-clause~with words, or "none"
+    1          MIT AND AGPL-3.0-only
+    1          (names none that a program can read)
+    "#);
+    fs::write(home.path("imgforge.toml"), "[licenses]\ndeny = [\"AGPL-*\"]\n").unwrap();
+    assert_session!(home.session(&["sbom", "licenses", "tiny"]), @r#"
+    exit 3
+    --- stdout
+    1          GPL-2+ or Artistic
+    1          LGPL-2.1+ and BSD-3-clause~with words, or "none"
+    1          MIT AND AGPL-3.0-only
+    1          (names none that a program can read)
+    DENIED     two 2.0.0  MIT AND AGPL-3.0-only
+    --- stderr
+    error: 1 package has a licence that is denied
+
+    hint: leave the package out, or the licence out of `deny` below `[licenses]` in imgforge.toml
+    "#);
+    fs::write(home.path("imgforge.toml"), "[licenses]\ndeny = [\"no licence\"]\n").unwrap();
+    assert_session!(home.session(&["sbom", "licenses", "tiny"]), @"
+    exit 2
+    --- stderr
+    error: imgforge.toml:2:9: `no licence` names no licence: write one as SPDX does, such as `AGPL-3.0-only`, or `AGPL-*`
+
+    hint: change the file, and run the same command again
+    ");
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -87,7 +87,19 @@ struct State {
     parts: HashMap<String, BTreeMap<u32, u64>>,
 }
 
+/// What a server does with conditions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Conditions {
+    Keep,
+    /// Overwrites whatever it is asked, as Garage and some others do.
+    Ignore,
+}
+
 struct Rules {
+    folder: PathBuf,
+    conditions: Conditions,
+    /// Where to write down that it froze, for a test in another process.
+    note: Option<PathBuf>,
     service: S3Service,
     state: Mutex<State>,
     /// The server below looks, then renames; R2's conditions are atomic.
@@ -104,34 +116,78 @@ pub(crate) struct Server {
 
 pub(crate) const BUCKET: &str = "images";
 
-impl Server {
-    pub(crate) fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
-        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).unwrap());
+impl Rules {
+    /// Over the objects in a folder.
+    fn over(folder: &Path, conditions: Conditions) -> Self {
+        std::fs::create_dir_all(folder.join(BUCKET)).unwrap();
+        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder).unwrap());
         builder.set_auth(s3s::auth::SimpleAuth::from_single(KEY.0, KEY.1));
-        let rules = Arc::new(Rules {
+        Self {
+            folder: folder.to_owned(),
+            conditions,
+            note: None,
             service: builder.build(),
             state: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
+        }
+    }
+}
+
+async fn serve(listener: tokio::net::TcpListener, rules: Arc<Rules>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let rules = Arc::clone(&rules);
+        let service = hyper::service::service_fn(move |request| {
+            let rules = Arc::clone(&rules);
+            async move { Ok::<_, Infallible>(answer(&rules, request).await) }
         });
+        let stream = hyper_util::rt::TokioIo::new(stream);
+        tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(stream, service));
+    }
+}
+
+/// Serves a folder as a process of its own, until it is killed; for [`crate::processes`].
+pub(crate) fn serve_alone(folder: &Path, port: u16, freeze: Option<(usize, Break)>) {
+    let mut rules = Rules::over(&folder.join("objects"), Conditions::Keep);
+    rules.note = Some(folder.to_owned());
+    rules.state.lock().unwrap().freeze = freeze;
+    crate::workbench::wait(async {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        std::fs::write(folder.join("port.new"), port).unwrap();
+        std::fs::rename(folder.join("port.new"), folder.join("port")).unwrap();
+        serve(listener, Arc::new(rules)).await;
+    });
+}
+
+/// How a server is reached; `uploads` is where uploads in progress are written down.
+pub(crate) fn access(endpoint: String, uploads: PathBuf) -> Access {
+    let (id, secret) = KEY;
+    Access {
+        settings: Settings { endpoint: Some(endpoint), ..Settings::default() },
+        credentials: Some(Credentials { id: id.to_owned(), secret: secret.to_owned().into(), token: None }),
+        ca_bundle: None,
+        uploads,
+    }
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        Self::with(Conditions::Keep)
+    }
+
+    pub(crate) fn with(conditions: Conditions) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let rules = Arc::new(Rules::over(folder.path(), conditions));
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::clone(&rules);
-        runtime.spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let rules = Arc::clone(&shared);
-                let service = hyper::service::service_fn(move |request| {
-                    let rules = Arc::clone(&rules);
-                    async move { Ok::<_, Infallible>(answer(&rules, request).await) }
-                });
-                let stream = hyper_util::rt::TokioIo::new(stream);
-                tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(stream, service));
-            }
-        });
+        runtime.spawn(serve(listener, Arc::clone(&rules)));
         Self { address, folder, rules, _runtime: runtime }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(crate) fn endpoint(&self) -> String {
@@ -143,18 +199,8 @@ impl Server {
         self.folder.path().join(BUCKET).join(key)
     }
 
-    /// How this server is reached; `uploads` is where uploads in progress are written down.
     pub(crate) fn access(&self, uploads: PathBuf) -> Access {
-        let (id, secret) = KEY;
-        Access {
-            settings: Settings { endpoint: Some(self.endpoint()), ..Settings::default() },
-            credentials: Some(Credentials {
-                id: id.to_owned(),
-                secret: secret.to_owned().into(),
-                token: None,
-            }),
-            uploads,
-        }
+        access(self.endpoint(), uploads)
     }
 
     pub(crate) fn store(&self, uploads: PathBuf) -> Store {
@@ -225,6 +271,9 @@ async fn answer(rules: &Rules, request: Request<Incoming>) -> Answer {
     }
     let turn = if wants.writes() { Some(rules.turn.lock().await) } else { None };
     let request = request.map(Body::from);
+    if rules.conditions == Conditions::Ignore && wants == Wants::Put {
+        return overwrite(rules, request).await;
+    }
     let answer = rules
         .service
         .call(request)
@@ -265,8 +314,20 @@ fn plan(state: &mut State, wants: Wants) -> Option<Break> {
     None
 }
 
+/// The signature is over the conditions too, so they cannot just be taken away for the server below.
+async fn overwrite(rules: &Rules, request: Request<Body>) -> Answer {
+    let path = rules.folder.join(request.uri().path().trim_matches('/'));
+    let bytes = request.into_body().store_all_limited(16 << 20).await.unwrap();
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+    Response::builder().status(200).body(Body::empty()).unwrap()
+}
+
 async fn freeze(rules: &Rules) {
     rules.state.lock().unwrap().frozen = true;
+    if let Some(folder) = &rules.note {
+        std::fs::write(folder.join("frozen"), "").unwrap();
+    }
     std::future::pending::<()>().await;
 }
 

@@ -50,7 +50,7 @@ async fn attempt(
 }
 
 /// The objects of a bucket.
-fn objects(folder: &Path) -> BTreeSet<String> {
+pub(crate) fn objects(folder: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {

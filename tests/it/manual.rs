@@ -498,13 +498,14 @@ fn help_reads_well() {
     Usage: imgforge recipe [OPTIONS] <COMMAND>
 
     Commands:
-      list    List the tiers of the project
-      check   Check every recipe, without building
-      show    Print a resolved recipe: every value, and the file and line that it comes from
-      render  Print the Dockerfile that a tier is built with
-      lock    Pin every file that recipes download, in `imgforge.lock` beside them
-      schema  Print the JSON Schema of recipes, for editors
-      help    Print this message or the help of the given subcommand(s)
+      list       List the tiers of the project
+      check      Check every recipe, without building
+      show       Print a resolved recipe: every value, and the file and line that it comes from
+      render     Print the Dockerfile that a tier is built with
+      lock       Pin every file that recipes download, in `imgforge.lock` beside them
+      reference  Print the reference of recipes, in Markdown
+      schema     Print the JSON Schema of recipes, for editors
+      help       Print this message or the help of the given subcommand(s)
 
     Options:
           --recipes <DIR>  Folder with `project.toml` and a file for each tier [default: the only one in
@@ -598,4 +599,11 @@ fn completions_are_printed_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "powershell"] {
         assert!(home.must(&["completions", shell]).contains("fetch"), "{shell}");
     }
+}
+
+#[test]
+fn the_recipe_reference_is_current() {
+    let page = fs::read_to_string(root().join("docs/recipes-reference.md")).unwrap();
+    let now = Home::new().must(&["recipe", "reference"]);
+    assert!(page == now, "write it again: imgforge recipe reference > docs/recipes-reference.md");
 }

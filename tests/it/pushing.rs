@@ -77,28 +77,33 @@ impl Drop for Registry {
 
 /// A project whose image is built already, and a key.
 fn project() -> (Home, Image) {
+    made_of("t-push", &layer("hello"))
+}
+
+/// A project whose only image has this layer.
+pub(crate) fn made_of(name: &str, layer: &[u8]) -> (Home, Image) {
     let home = Home::new();
     home.must(&["keys", "generate", "--quiet"]);
     fs::create_dir(home.path("recipes")).unwrap();
-    let head = "name = \"t-push\"\nversion = \"1.0.0\"\nplatforms = [\"linux/amd64\"]\n";
+    let head = format!("name = \"{name}\"\nversion = \"1.0.0\"\nplatforms = [\"linux/amd64\"]\n");
     fs::write(home.path("recipes/project.toml"), head).unwrap();
     let tier = "base = \"scratch\"\nuser = { name = \"app\", uid = 1000, gid = 1000 }\n";
     fs::write(home.path("recipes/tiny.toml"), tier).unwrap();
-    let image = image(&home, "hello");
+    let image = image(&home, &format!("{name}/tiny:1.0.0"), layer);
     (home, image)
 }
 
-fn image(home: &Home, text: &str) -> Image {
+fn image(home: &Home, tag: &str, mut layer: &[u8]) -> Image {
     let store = ContentStore::open(&home.path(".cache/imgforge/content")).unwrap();
-    let layer = store.take(&mut layer(text).as_slice()).unwrap();
+    let layer = store.take(&mut layer).unwrap();
     let config = serde_json::json!({
         "architecture": "amd64", "os": "linux", "config": {"Cmd": ["/hello"]},
         "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
     });
     let config = config.to_string().into_bytes();
     store.take(&mut config.as_slice()).unwrap();
-    let tag = "t-push/tiny:1.0.0".parse().unwrap();
-    let image = Image::new(tag, "linux/amd64".parse().unwrap(), &config, vec![layer]).unwrap();
+    let image =
+        Image::new(tag.parse().unwrap(), "linux/amd64".parse().unwrap(), &config, vec![layer]).unwrap();
     store.list(&image, &Digest::of(b"origin"), None).unwrap();
     image
 }
@@ -192,7 +197,7 @@ fn another_registry_and_the_next_image() {
     let hex = image.manifest.digest.hex();
     assert_eq!(tags, ["latest", &format!("sha256-{hex}"), &format!("sha256-{hex}.sig")]);
     // The tag follows the next image.
-    let next = self::image(&home, "hello again");
+    let next = self::image(&home, "t-push/tiny:1.0.0", &layer("hello again"));
     home.must(&["push", "tiny", &reference, "--unsigned", "--quiet"]);
     assert_eq!(must(&mut tool("crane", &["digest", &reference])).trim(), next.manifest.digest.to_string());
 }

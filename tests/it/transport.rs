@@ -138,7 +138,7 @@ fn secure_front(folder: &Path, to: PathBuf) -> u16 {
 
 /// An authority, a server called `builder.test` and `localhost`, a client, and a stranger who signed
 /// a certificate for himself.
-fn certificates(folder: &Path) {
+pub(crate) fn certificates(folder: &Path) {
     fs::create_dir_all(folder).unwrap();
     let script = "set -e
         make() { n=$1; shift; openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=$n -keyout $n-key.pem \"$@\"; }

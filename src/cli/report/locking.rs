@@ -49,7 +49,7 @@ fn pinned(error: &WebError) -> (Code, &'static str) {
 
 fn web(error: &WebError) -> (Code, &'static str) {
     match error {
-        WebError::Bundle(..) => (Code::Usage, "change or unset `IMGFORGE_CA_BUNDLE` or `SSL_CERT_FILE`"),
+        WebError::Client(error) => super::stores::client(error),
         WebError::Silent { .. } => (Code::Network, "what came is kept: run the same command again"),
         WebError::Content(_) => (Code::Other, "check the disk"),
         WebError::Differs { .. } => (Code::Mismatch, "compare your lock file with its registry"),

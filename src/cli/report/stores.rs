@@ -1,5 +1,6 @@
 //! What to do when a store does not give or take.
 
+use imgforge::step::http::ClientError;
 use imgforge::step::push::PushError;
 use imgforge::step::store::{OpenError, StoreError};
 
@@ -18,6 +19,9 @@ pub(super) fn store(error: &StoreError) -> (Code, &'static str) {
             "nothing of the new one was mixed with the old; run the same command again, or ask who publishes: a release never changes",
         ),
         StoreError::Io { .. } => (Code::Other, "check the store and its permissions"),
+        StoreError::Unreachable { source, .. } if source.to_string().contains("peer certificate") => {
+            (Code::Network, "where a proxy looks into TLS, name its CA with `IMGFORGE_CA_BUNDLE`")
+        }
         StoreError::Unreachable { .. } => {
             (Code::Network, "run the same command again: it goes on where it stopped")
         }
@@ -42,7 +46,14 @@ pub(super) fn open(error: &OpenError) -> (Code, &'static str) {
             (Code::Usage, "change `endpoint` below `[store]` in imgforge.toml, or `AWS_ENDPOINT_URL_S3`")
         }
         OpenError::Link => (Code::Usage, "copy all of it, in quotes"),
-        OpenError::Client(_) => (Code::Other, "check this machine's certificates and proxy settings"),
+        OpenError::Client(error) => client(error),
+    }
+}
+
+pub(super) fn client(error: &ClientError) -> (Code, &'static str) {
+    match error {
+        ClientError::Bundle(..) => (Code::Usage, "change or unset `IMGFORGE_CA_BUNDLE` or `SSL_CERT_FILE`"),
+        ClientError::Start(_) => (Code::Other, "check this machine's certificates and proxy settings"),
     }
 }
 

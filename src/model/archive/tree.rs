@@ -162,7 +162,7 @@ impl Tree {
             }
         }
         let mut sizes: Vec<_> =
-            sizes.into_iter().map(|(path, size)| (format!("/{}", show(&path.to_vec())), size)).collect();
+            sizes.into_iter().map(|(path, size)| (format!("/{}", show(path)), size)).collect();
         sizes.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
         sizes
     }

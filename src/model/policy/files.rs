@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::listing::What;
 use super::{Charter, Evidence, Finding, Rule, Weight};
+use crate::model::listing::What;
 use crate::model::recipe::Size;
 
 /// How many of the largest paths are named when a budget is exceeded.

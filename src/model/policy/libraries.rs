@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::elf::{Elf, Machine};
-use super::listing::{What, join};
 use super::{Charter, Evidence, Finding, Rule};
+use crate::model::listing::{What, join};
 
 /// The file in which `ldconfig` says where libraries are.
 pub const CACHE: &str = "etc/ld.so.cache";
@@ -308,8 +308,8 @@ fn cache(bytes: &[u8]) -> BTreeMap<String, Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::listing::tests::listing;
     use super::*;
+    use crate::model::listing::tests::listing;
 
     const LOADER: &str = "lib64/ld-linux-x86-64.so.2";
 

@@ -1,8 +1,8 @@
 //! Tests of the recipe that need no process: they look at files.
 
-use super::listing::What;
 use super::trial::{failed, pattern_of};
 use super::{Charter, Evidence, Finding};
+use crate::model::listing::What;
 use crate::model::recipe::Test;
 use crate::model::recipe::proof::{FileTest, UserTest};
 
@@ -81,8 +81,8 @@ fn user(evidence: &Evidence, test: &UserTest) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::listing::tests::listing;
     use super::*;
+    use crate::model::listing::tests::listing;
 
     #[test]
     fn files_are_looked_at() {

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod list;
 pub mod parse;
 pub mod proof;
+pub mod reference;
 pub mod schema;
 pub mod service;
 pub mod step;

@@ -32,7 +32,8 @@ pub(super) fn expression(names: &BTreeSet<String>) -> Option<String> {
     }
 }
 
-fn known(name: &str) -> Option<String> {
+/// A name as an expression, if SPDX knows what it says.
+pub(super) fn known(name: &str) -> Option<String> {
     let words: Vec<String> = name
         .split_whitespace()
         .map(|word| match word {

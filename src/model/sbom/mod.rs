@@ -8,6 +8,7 @@ pub mod changes;
 pub mod cyclonedx;
 pub mod database;
 mod debian;
+pub mod denied;
 mod license;
 mod npm;
 mod python;

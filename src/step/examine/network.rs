@@ -92,8 +92,8 @@ pub(super) struct Reply {
 }
 
 /// Asks a server for as little as possible.
-pub(super) async fn ask(url: &str) -> Result<Reply, String> {
-    let client = http::client(Purpose::Reading).map_err(|error| http::root(&error))?;
+pub(super) async fn ask(url: &str, bundle: Option<&Path>) -> Result<Reply, String> {
+    let client = http::client(Purpose::Reading, bundle).map_err(|error| http::root(&error))?;
     let answer = client.head(url).timeout(PATIENCE).send().await;
     let answer = answer.map_err(|error| http::root(&error.without_url()))?;
     let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());

@@ -30,7 +30,7 @@ pub async fn store(
 ) -> (Finding, Option<Clock>) {
     match address {
         Address::Directory(folder) => (directory(folder, purpose), None),
-        Address::Web(url) => web(url).await,
+        Address::Web(url) => web(url, access).await,
         Address::Bucket { .. } => bucket(address, access, project).await,
     }
 }
@@ -53,8 +53,8 @@ fn directory(folder: &Path, purpose: Use) -> Finding {
     }
 }
 
-async fn web(url: &str) -> (Finding, Option<Clock>) {
-    match ask(&format!("{url}/")).await {
+async fn web(url: &str, access: &Access) -> (Finding, Option<Clock>) {
+    match ask(&format!("{url}/"), access.ca_bundle.as_deref()).await {
         Ok(reply) => {
             let clock = reply.date.map(Clock::Reading);
             match reply.status {
@@ -105,7 +105,7 @@ async fn bucket(
     };
     let mut clock = None;
     if let Ok(Some(server)) = access.settings.server() {
-        match ask(&server).await {
+        match ask(&server, access.ca_bundle.as_deref()).await {
             Ok(reply) => clock = reply.date.map(Clock::Signing),
             Err(why) => return (fault(format!("{server} does not answer: {why}"), ENDPOINT), None),
         }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 use crate::model::storage::Settings;
+use crate::step::http::ClientError;
 
 /// How stores are reached.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +15,8 @@ pub struct Access {
     pub settings: Settings,
     /// Who we are.
     pub credentials: Option<Credentials>,
+    /// CAs to believe besides those of the system, as a company's proxy needs.
+    pub ca_bundle: Option<PathBuf>,
     /// Where uploads in progress are written down, so that the next run goes on with them.
     pub uploads: PathBuf,
 }
@@ -50,7 +53,7 @@ pub enum OpenError {
     /// A link that leads nowhere.
     #[error("this is not a link: use `https://host/path`")]
     Link,
-    /// TLS.
-    #[error("the HTTP client cannot start")]
-    Client(#[source] reqwest::Error),
+    /// No HTTP client.
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }

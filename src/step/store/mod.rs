@@ -162,19 +162,19 @@ impl Store {
             Address::Directory(folder) => Self::Directory(folder.clone()),
             Address::Bucket { .. } => Self::Bucket(Bucket::open(address, access)?),
             Address::Web(url) => {
-                let client = http::client(Purpose::Reading).map_err(OpenError::Client)?;
+                let client = http::client(Purpose::Reading, access.ca_bundle.as_deref())?;
                 Self::Web(Web { client, url: url.clone(), kind: Kind::Folder })
             }
         })
     }
 
     /// The one object behind a link that somebody sent.
-    pub fn link_to(url: &str) -> Result<Self, OpenError> {
+    pub fn link_to(url: &str, access: &Access) -> Result<Self, OpenError> {
         let parsed = reqwest::Url::parse(url).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
         if parsed.is_none_or(|url| !url.has_host()) {
             return Err(OpenError::Link);
         }
-        let client = http::client(Purpose::Reading).map_err(OpenError::Client)?;
+        let client = http::client(Purpose::Reading, access.ca_bundle.as_deref())?;
         Ok(Self::Web(Web { client, url: url.to_owned(), kind: Kind::Object }))
     }
 

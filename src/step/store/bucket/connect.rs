@@ -40,7 +40,7 @@ pub(super) fn client(address: &Address, access: &Access) -> Result<Client, OpenE
     let default = if endpoint.as_deref().is_some_and(is_r2) { "auto" } else { "us-east-1" };
     let region = access.settings.region.clone().unwrap_or_else(|| default.to_owned());
     let path_style = access.settings.path_style.unwrap_or(endpoint.is_some());
-    let client = http::client(Purpose::Signed).map_err(OpenError::Client)?;
+    let client = http::client(Purpose::Signed, access.ca_bundle.as_deref())?;
     let connector = SharedHttpConnector::new(Connector(client));
     let mut config = Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())

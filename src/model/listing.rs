@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::layer::{Item, Kind, LayerPath};
+use super::layer::{self, Item, Kind, LayerPath, OPAQUE, WHITEOUT};
 
 /// What stands at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,15 +46,15 @@ impl Listing {
     pub fn lay(&mut self, layer: usize, items: &BTreeMap<LayerPath, Item>) {
         for path in items.keys() {
             let Some((name, folder)) = path.split_last() else { continue };
-            let folder = text(folder);
-            if name == b".wh..wh..opq" {
+            let folder = layer::show(folder);
+            if name == OPAQUE {
                 self.remove_below(&folder);
-            } else if let Some(gone) = name.strip_prefix(b".wh.") {
+            } else if let Some(gone) = name.strip_prefix(WHITEOUT) {
                 self.remove(&join(&folder, &String::from_utf8_lossy(gone)));
             }
         }
         for (path, item) in items {
-            if path.last().is_some_and(|name| name.starts_with(b".wh.")) {
+            if path.last().is_some_and(|name| name.starts_with(WHITEOUT)) {
                 continue;
             }
             let mut item = item;
@@ -70,7 +70,7 @@ impl Listing {
                 Kind::Directory => What::Directory,
                 Kind::HardLink(_) | Kind::Character(..) | Kind::Block(..) | Kind::Pipe => What::Other,
             };
-            let path = text(path);
+            let path = layer::show(path);
             if what != What::Directory {
                 self.remove(&path);
             }
@@ -164,10 +164,6 @@ impl Listing {
 /// Components, the first one last.
 fn parts(path: &str) -> Vec<String> {
     path.split('/').rev().filter(|part| !part.is_empty() && *part != ".").map(str::to_owned).collect()
-}
-
-fn text(path: &[Vec<u8>]) -> String {
-    String::from_utf8_lossy(&path.join(&b'/')).into_owned()
 }
 
 /// A path below a folder.

@@ -1,0 +1,358 @@
+//! What stands between a machine and a store: authorities, proxies, web servers in a bad mood, and servers
+//! that do not keep what they promise.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::assert_session;
+use crate::bucket::{Conditions, KEY, Server};
+use crate::building::Project;
+use crate::transport::certificates;
+use crate::watching::Watch;
+use crate::workbench::{Bench, wait};
+
+/// Every connection, in a thread of its own.
+fn listen(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let serve = serve.clone();
+            std::thread::spawn(move || serve(client));
+        }
+    });
+    address
+}
+
+fn join(mut a: TcpStream, mut b: TcpStream) {
+    let (mut a2, mut b2) = (a.try_clone().unwrap(), b.try_clone().unwrap());
+    std::thread::spawn(move || std::io::copy(&mut a2, &mut b2));
+    let _ = std::io::copy(&mut b, &mut a);
+}
+
+/// TLS with a certificate of the test's own authority, in front of a server.
+fn tls_front(folder: &Path, to: SocketAddr) -> u16 {
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+    use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+    let chain =
+        CertificateDer::pem_file_iter(folder.join("server.pem")).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(folder.join("server-key.pem")).unwrap();
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let address = listen(move |client| {
+        client.set_nonblocking(true).unwrap();
+        let acceptor = acceptor.clone();
+        wait(async move {
+            let client = tokio::net::TcpStream::from_std(client).unwrap();
+            let Ok(mut client) = acceptor.accept(client).await else { return };
+            let mut server = tokio::net::TcpStream::connect(to).await.unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+        });
+    });
+    address.port()
+}
+
+/// The head of a request.
+fn head(client: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).is_ok_and(|read| read == 1) {
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// A proxy that leads every name to this machine, and how often it was asked.
+fn proxy() -> (SocketAddr, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let address = listen(move |mut client| {
+        let head = head(&mut client);
+        let target = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()).unwrap();
+        let port = target.rsplit_once(':').unwrap().1.parse().unwrap();
+        counted.fetch_add(1, Ordering::SeqCst);
+        let server = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        join(client, server);
+    });
+    (address, asked)
+}
+
+/// `imgforge mirror` of a published project into a bucket behind an address.
+fn mirror(bench: &Bench, endpoint: &str) -> Command {
+    let mut command = bench.home.imgforge(&["mirror", "s3://images/team", "--quiet"]);
+    for name in
+        ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE"]
+    {
+        command.env_remove(name);
+    }
+    command.env("AWS_ACCESS_KEY_ID", KEY.0).env("AWS_SECRET_ACCESS_KEY", KEY.1);
+    command.env("AWS_ENDPOINT_URL_S3", endpoint);
+    command
+}
+
+#[test]
+fn a_private_authority_counts_when_it_is_named() {
+    let (bench, server) = (Bench::published("t-authority"), Server::start());
+    let folder = bench.home.path("certs");
+    certificates(&folder);
+    let endpoint = format!("https://localhost:{}", tls_front(&folder, server.address()));
+    let run = |variable: &str, file: &str| {
+        let mut command = mirror(&bench, &endpoint);
+        bench.home.record(command.env(variable, bench.home.path(file)))
+    };
+    assert_session!(run("UNUSED", ""), @"
+    exit 20
+    --- stderr
+    error: store `s3://images/team` cannot be reached for `t-authority/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz`
+      cause: invalid peer certificate: UnknownIssuer
+
+    hint: where a proxy looks into TLS, name its CA with `IMGFORGE_CA_BUNDLE`
+    ");
+    assert_eq!(server.writes(), 0);
+    let said = run("SSL_CERT_FILE", "certs/ca.pem");
+    assert!(said.starts_with("exit 0") && said.contains("new objects"), "{said}");
+    let said = run("IMGFORGE_CA_BUNDLE", "certs/ca.pem");
+    assert!(said.starts_with("exit 0") && said.contains("nothing new"), "{said}");
+    assert_session!(run("IMGFORGE_CA_BUNDLE", "certs/none.pem"), @"
+    exit 2
+    --- stderr
+    error: cannot read the CA bundle `[HOME]/certs/none.pem`
+      cause: No such file or directory (os error 2)
+
+    hint: change or unset `IMGFORGE_CA_BUNDLE` or `SSL_CERT_FILE`
+    ");
+    assert_session!(run("IMGFORGE_CA_BUNDLE", "keys/cosign.pub"), @"
+    exit 2
+    --- stderr
+    error: cannot read the CA bundle `[HOME]/keys/cosign.pub`
+      cause: there is no certificate in it
+
+    hint: change or unset `IMGFORGE_CA_BUNDLE` or `SSL_CERT_FILE`
+    ");
+}
+
+#[test]
+fn a_proxy_is_used_when_it_is_named() {
+    let (bench, server) = (Bench::published("t-proxy"), Server::start());
+    let folder = bench.home.path("certs");
+    certificates(&folder);
+    // A name that only the proxy knows.
+    let endpoint = format!("https://builder.test:{}", tls_front(&folder, server.address()));
+    let (address, asked) = proxy();
+    let mut command = mirror(&bench, &endpoint);
+    command.env("IMGFORGE_CA_BUNDLE", folder.join("ca.pem")).env("HTTPS_PROXY", format!("http://{address}"));
+    let said = bench.home.record(&mut command);
+    assert!(said.starts_with("exit 0") && said.contains("new objects"), "{said}");
+    let before = asked.load(Ordering::SeqCst);
+    assert!(before > 0);
+    let said = bench.home.record(command.env("NO_PROXY", "builder.test"));
+    assert!(said.starts_with("exit 20"), "{said}");
+    assert_eq!(asked.load(Ordering::SeqCst), before);
+}
+
+/// What a web server answers instead of a file whose path ends so.
+#[derive(Clone)]
+struct Mood {
+    path: &'static str,
+    status: &'static str,
+    page: &'static str,
+}
+
+/// A web server over a folder, and the mood that it is in.
+struct Web {
+    address: SocketAddr,
+    mood: Arc<Mutex<Option<Mood>>>,
+    asked: Arc<AtomicUsize>,
+}
+
+const PAGE: &str = "<!DOCTYPE html><html><title>Attention Required!</title></html>";
+
+impl Web {
+    fn over(folder: PathBuf) -> Self {
+        let (mood, asked) = (Arc::new(Mutex::new(None::<Mood>)), Arc::new(AtomicUsize::new(0)));
+        let (current, counted) = (Arc::clone(&mood), Arc::clone(&asked));
+        let address = listen(move |mut client| {
+            let head = head(&mut client);
+            let Some(path) = head.split(' ').nth(1) else { return };
+            let (status, body) =
+                match current.lock().unwrap().clone().filter(|mood| path.ends_with(mood.path)) {
+                    Some(mood) => {
+                        counted.fetch_add(1, Ordering::SeqCst);
+                        (mood.status, mood.page.as_bytes().to_vec())
+                    }
+                    None => match fs::read(folder.join(path.trim_start_matches('/'))) {
+                        Ok(bytes) => ("200 OK", bytes),
+                        Err(_) => ("404 Not Found", PAGE.as_bytes().to_vec()),
+                    },
+                };
+            let length = body.len();
+            let answer =
+                format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            let _ = client.write_all(answer.as_bytes());
+            if !head.starts_with("HEAD") {
+                let _ = client.write_all(&body);
+            }
+        });
+        Self { address, mood, asked }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn mood(&self, path: &'static str, status: &'static str, page: &'static str) {
+        self.asked.store(0, Ordering::SeqCst);
+        *self.mood.lock().unwrap() = Some(Mood { path, status, page });
+    }
+}
+
+#[test]
+fn a_web_server_in_a_bad_mood() {
+    let bench = Bench::published("t-mood");
+    let web = Web::over(bench.home.path("store"));
+    let (key, url) = (bench.home.text("keys/cosign.pub"), web.url());
+    fs::create_dir(bench.home.path("reader")).unwrap();
+    let session = |arguments: &[&str]| {
+        let mut command = bench.home.imgforge(arguments);
+        let said = bench.home.record(command.env("HOME", bench.home.path("reader")));
+        said.replace(&url, "http://[WEB]")
+    };
+    let said = session(&["trust", "add", "t-mood", "--key", &key, "--from", &url]);
+    assert!(said.starts_with("exit 0"), "{said}");
+    let fetch = || session(&["fetch", "tiny", "--quiet"]);
+    let channel = "channels/stable.sigstore.json";
+    let archive = ".tar.gz";
+
+    // A captive portal, or an error page of a cache that says 200.
+    web.mood(channel, "200 OK", PAGE);
+    assert_session!(fetch(), @"
+    exit 10
+    --- stderr
+    error: the channel is not sealed: it is no Sigstore bundle v0.3 with one signature (expected value at line 1 column 1)
+
+    hint: only releases sealed by imgforge are accepted, nothing was loaded
+    ");
+    web.mood(channel, "404 Not Found", PAGE);
+    assert_session!(fetch(), @"
+    exit 1
+    --- stderr
+    error: store `http://[WEB]` has no `t-mood/channels/stable.sigstore.json`
+
+    hint: check the store, the project, the channel and the version
+    ");
+    web.mood(channel, "403 Forbidden", PAGE);
+    assert_session!(fetch(), @"
+    exit 21
+    --- stderr
+    error: store `http://[WEB]` denies access to `t-mood/channels/stable.sigstore.json`
+      cause: the server answered 403
+
+    hint: the link or the key expired, or may not do this; get another one
+    ");
+    web.mood(channel, "429 Too Many Requests", PAGE);
+    assert_session!(fetch(), @"
+    exit 20
+    --- stderr
+    error: store `http://[WEB]` cannot be reached for `t-mood/channels/stable.sigstore.json`
+      cause: the server answered 429
+
+    hint: run the same command again: it goes on where it stopped
+    ");
+    assert_eq!(web.asked.load(Ordering::SeqCst), 5, "tries");
+    for (status, code) in
+        [("200 OK", 12), ("403 Forbidden", 21), ("404 Not Found", 1), ("503 Service Unavailable", 20)]
+    {
+        web.mood(archive, status, PAGE);
+        let said = fetch();
+        assert!(said.starts_with(&format!("exit {code}\n")), "{status}: {said}");
+    }
+    assert!(!bench.in_engine());
+    *web.mood.lock().unwrap() = None;
+    let said = session(&["fetch", "--verify", "tiny", "--quiet"]);
+    assert!(said.starts_with("exit 0") && bench.in_engine(), "{said}");
+}
+
+/// A project whose releases go to one place and are read from another.
+fn with_public(name: &str, store: &str) -> Project {
+    let project = Project::new(name, "[[steps]]\ncopy = { paths = [\"a\"], to = \"/\" }\n");
+    project.write("recipes/files/a", "one");
+    project.home.must(&["keys", "generate"]);
+    project.write("imgforge.toml", &format!("[store]\n{store}"));
+    project
+}
+
+fn release(project: &Project, version: &str) -> String {
+    let mut command = project.imgforge(&["release", "t", "--allow-unlocked", "--version", version]);
+    command.env("AWS_ACCESS_KEY_ID", KEY.0).env("AWS_SECRET_ACCESS_KEY", KEY.1);
+    project.home.record(&mut command)
+}
+
+#[test]
+fn what_the_public_address_shows_decides() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let web = Web::over(elsewhere.path().to_owned());
+    let project = with_public("t-public", &format!("address = \"store\"\npublic_url = \"{}\"\n", web.url()));
+    let pointer = project.home.path("store/t-public/channels/stable.sigstore.json");
+    // The address leads to another folder.
+    let said = release(&project, "1.0.0");
+    assert!(
+        said.starts_with("exit 1\n")
+            && said.contains("has no `t-public/releases/1.0.0/release.sigstore.json`"),
+        "{said}"
+    );
+    assert!(!pointer.exists(), "the pointer moved");
+    // It leads to the right one, as soon as somebody mends it; the same command goes on.
+    fs::remove_dir(elsewhere.path()).unwrap();
+    std::os::unix::fs::symlink(project.home.path("store"), elsewhere.path()).unwrap();
+    // A cache still has something else.
+    web.mood(".tar.gz", "200 OK", PAGE);
+    let said = release(&project, "1.0.0");
+    assert!(said.starts_with("exit 12\n"), "{said}");
+    assert!(!pointer.exists(), "the pointer moved");
+    *web.mood.lock().unwrap() = None;
+    let said = release(&project, "1.0.0");
+    assert!(said.starts_with("exit 0") && pointer.exists(), "{said}");
+    let _ = fs::remove_file(elsewhere.path());
+}
+
+#[test]
+fn a_server_that_overwrites_is_named() {
+    for (conditions, warns) in [(Conditions::Keep, false), (Conditions::Ignore, true)] {
+        let server = Server::with(conditions);
+        let store = format!("address = \"s3://images/team\"\nendpoint = \"{}\"\n", server.endpoint());
+        let project = with_public("t-overwrites", &store);
+        let said = release(&project, "1.0.0");
+        assert!(said.starts_with("exit 0"), "{said}");
+        let warning = "warning: this store overwrites although it is asked not to: let only one machine publish at a time";
+        assert_eq!(said.contains(warning), warns, "{said}");
+    }
+}
+
+#[test]
+fn a_folder_is_read_while_it_is_written() {
+    let bench = Bench::new("t-folder");
+    let watch = Watch::begin(bench.store(), &bench.project, bench.key.public());
+    let versions = (0..6).map(|patch| format!("1.0.{patch}"));
+    for (version, sequence) in versions.zip(1..) {
+        let text = hex::encode(crate::stores::bytes(64 << 10)) + &version;
+        let sealed =
+            bench.publish(&bench.release(&version, vec![bench.archive("tiny", &version, &text)]), &bench.key);
+        let channel = bench.channel(&sealed, &version, sequence);
+        let (sealed, _) = imgforge::step::sign::seal(&channel, &bench.key).unwrap();
+        let key = imgforge::step::store::Key::channel(&channel.project, &channel.channel);
+        let before = fs::read(bench.object("channels/stable.sigstore.json")).ok();
+        wait(bench.store().replace(&key, before.as_deref(), sealed.bytes())).unwrap();
+    }
+    while !watch.sees("1.0.5") {
+        std::thread::yield_now();
+    }
+    assert!(watch.end() > 6);
+}
