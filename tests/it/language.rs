@@ -166,6 +166,43 @@ fn ten_mistakes_at_once() {
 }
 
 #[test]
+fn check_opens_what_a_build_would_send() {
+    let copy = "context = \"files\"\nextends = \"base\"\n\n[[steps]]\ncopy = { paths = [\"app\", \"confg.json\"], to = \"/app/\" }\n";
+    let home = project(&[
+        ("base", "base = \"scratch\"\n"),
+        ("one", copy),
+        (
+            "two",
+            "extends = \"base\"\ncontext = \"filse\"\n[[steps]]\ncopy = { paths = [\"app\"], to = \"/app/\" }\n",
+        ),
+        (
+            "three",
+            "extends = \"base\"\ncontext = \"files\"\n[[steps]]\nnpm = { lock = \"package-lock.json\", directory = \"/app\" }\n",
+        ),
+        ("four", "context = \"files\"\n[base.dockerfile]\npath = \"Dockerfle\"\ntarget = \"run\"\n"),
+    ]);
+    for path in ["app/main.mjs", "app/.env", "config.json", "Dockerfile"] {
+        let path = home.path("recipes/files").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    }
+    assert_session!(home.session(&["recipe", "check"]), @"
+    exit 2
+    --- stderr
+    error: recipes/three.toml.toml: `three.toml` is not a tier name: use 1 to 63 lower-case letters, digits and `-`, beginning with a letter
+
+    hint: change the file, then run `imgforge recipe check`
+    ");
+    for tier in ["two", "three", "four"] {
+        fs::remove_file(home.path(&format!("recipes/{tier}.toml"))).unwrap();
+    }
+    fs::write(home.path("recipes/one.toml"), copy.replace("confg", "config")).unwrap();
+    assert_session!(home.session(&["recipe", "check"]), @"");
+    fs::write(home.path("recipes/files/.dockerignore"), "**/.env\n").unwrap();
+    assert_session!(home.session(&["recipe", "check"]), @"");
+}
+
+#[test]
 fn the_schema_accepts_the_sample_and_refuses_a_mistake() {
     let home = Home::new();
     for (file, subject) in [("project", "project"), ("base", "recipe"), ("oracle", "recipe")] {
