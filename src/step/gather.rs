@@ -88,7 +88,10 @@ pub fn sent(plan: &Plan, recipes: &Path, files: &mut Files) -> Result<Tree, Gath
         let root = recipes.join(folder);
         let reads = plan.reads.get(folder).map_or(&[][..], Vec::as_slice);
         if !root.is_dir() {
-            absent.push(no_folder(&root, reads.first().map(|read| &read.place), plan));
+            // That of a tier below is named where its steps read from it.
+            let own = plan.settings.context.as_ref() == Some(folder);
+            let place = reads.first().filter(|_| !own).map(|read| read.place.clone());
+            absent.push(no_folder(&root, &place.unwrap_or_else(|| plan.tree.place_of(["context"]))));
             continue;
         }
         let wanted = Wanted::new(reads).map_err(GatherError::Pattern)?;
@@ -158,9 +161,8 @@ fn walk(
     Ok(found)
 }
 
-fn no_folder(root: &Path, place: Option<&Place>, plan: &Plan) -> Finding {
-    let own = plan.tree.place_of(["context"]);
-    let finding = Finding::at(place.unwrap_or(&own), format!("there is no folder `{}`", root.display()));
+fn no_folder(root: &Path, place: &Place) -> Finding {
+    let finding = Finding::at(place, format!("there is no folder `{}`", root.display()));
     let beside = root.parent().map(fs::read_dir).into_iter().flatten().flatten().flatten();
     let folders = beside.filter(|entry| entry.path().is_dir());
     let names: Vec<String> = folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();

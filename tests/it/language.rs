@@ -189,7 +189,15 @@ fn check_opens_what_a_build_would_send() {
     assert_session!(home.session(&["recipe", "check"]), @"
     exit 2
     --- stderr
-    error: recipes/three.toml.toml: `three.toml` is not a tier name: use 1 to 63 lower-case letters, digits and `-`, beginning with a letter
+    error: 4 things are wrong in the recipes
+      recipes/four.toml:3:1: there is no file `recipes/files/Dockerfle`
+        fix: correct the path, which begins in `context`, or create the file
+      recipes/one.toml:4:1: `confg.json` names nothing in `recipes/files`
+        fix: there is `config.json`
+      recipes/three.toml:3:1: the lock file `files/package-lock.json` is not there
+        fix: make it where its package manager runs, and commit it
+      recipes/two.toml:2:1: there is no folder `recipes/filse`
+        fix: there is `files`: correct `context`
 
     hint: change the file, then run `imgforge recipe check`
     ");
@@ -197,9 +205,21 @@ fn check_opens_what_a_build_would_send() {
         fs::remove_file(home.path(&format!("recipes/{tier}.toml"))).unwrap();
     }
     fs::write(home.path("recipes/one.toml"), copy.replace("confg", "config")).unwrap();
-    assert_session!(home.session(&["recipe", "check"]), @"");
+    assert_session!(home.session(&["recipe", "check"]), @"
+    exit 2
+    --- stderr
+    error: recipes/one.toml:4:1: `files/app/.env`, which would be sent to the builder, is an environment file
+        fix: move it out of the folder, leave it out with a line in `.dockerignore`, or give it to a step with `secrets`
+
+    hint: change the file, then run `imgforge recipe check`
+    ");
     fs::write(home.path("recipes/files/.dockerignore"), "**/.env\n").unwrap();
-    assert_session!(home.session(&["recipe", "check"]), @"");
+    assert_session!(home.session(&["recipe", "check"]), @"
+    exit 0
+    --- stdout
+    base       ok
+    one        ok
+    ");
 }
 
 #[test]
