@@ -7,7 +7,7 @@ export PATH := $(TOOLS):$(PATH)
 INIT_MANIFEST := --manifest-path src/init/Cargo.toml
 INIT := $(INIT_MANIFEST) --target-dir target/init
 
-.PHONY: demo test bench check tools
+.PHONY: demo test bench bench-build check tools
 
 # The whole journey, from recipe to healthy container, on this machine.
 demo:
@@ -24,6 +24,11 @@ test: check
 # What docs/benchmarks.md shows: every program in tests/bench that can be run, one after the other.
 bench:
 	@for bench in $$(find tests/bench -maxdepth 1 -type f -perm -u+x | sort); do $$bench || exit; done
+
+# Building alone: imgforge and docker buildx bake take turns on one engine. IMGFORGE is the program.
+bench-build: tools
+	@[ -n "$(IMGFORGE)" ] || cargo build --locked --release
+	@tests/bench/build
 
 check: tools
 	cargo fmt --check

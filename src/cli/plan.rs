@@ -7,6 +7,8 @@ use imgforge::model::lock::pins::Locking;
 use imgforge::model::name::TierName;
 use imgforge::model::plan::Plan;
 use imgforge::model::run::Requirements;
+use imgforge::model::runtime::config::Config;
+use imgforge::model::runtime::longest_stop;
 use serde_json::json;
 
 use super::Context;
@@ -71,7 +73,7 @@ fn describe(plan: &Plan) -> String {
     let joined = |names: &mut dyn Iterator<Item = &str>| names.collect::<Vec<_>>().join(", ");
     let settings = &plan.settings;
     let mut rows: BTreeMap<&str, String> = BTreeMap::new();
-    rows.insert("locks", joined(&mut plan.locks.iter().map(String::as_str)));
+    rows.insert("locks", joined(&mut plan.locks.keys().map(String::as_str)));
     rows.insert("secrets", joined(&mut plan.secrets.iter().map(imgforge::model::name::StageName::as_str)));
     rows.insert(
         "services",
@@ -83,6 +85,12 @@ fn describe(plan: &Plan) -> String {
     rows.insert("ports", joined(&mut ports.iter().map(String::as_str)));
     for (name, text) in rows.iter().filter(|(_, text)| !text.is_empty()) {
         words.row(name, text);
+    }
+    if !settings.services.is_empty() {
+        // Docker kills after 10 seconds where nobody says otherwise.
+        let config = Config::of(plan.tier.as_str(), settings);
+        let longest = longest_stop(&config.services).div_ceil(1000);
+        words.row("stop", format!("within {longest} s: `docker stop --time {longest}`"));
     }
     if let Some(memory) = Requirements::of(settings).and_then(|run| run.memory) {
         words.row("memory", indicatif::BinaryBytes(memory));

@@ -1,11 +1,12 @@
 //! `imgforge recipe`
 
-use imgforge::flow::build::plan;
+use imgforge::flow::build::Workshop;
+use imgforge::flow::check;
 use imgforge::model::name::TierName;
 use imgforge::model::plan::Ask;
 use imgforge::model::recipe::reference;
 use imgforge::model::recipe::schema::{self, Subject};
-use imgforge::step::read::{self, ReadError, Recipes};
+use imgforge::step::read::{self, Recipes};
 use serde_json::json;
 
 use super::Context;
@@ -26,7 +27,7 @@ pub(crate) struct Args {
 enum Command {
     /// List the tiers of the project
     List,
-    /// Check every recipe, without building
+    /// Check every recipe and the files that its steps would send, without building
     Check,
     /// Print a resolved recipe: every value, and the file and line that it comes from
     Show {
@@ -67,34 +68,29 @@ enum File {
 
 impl Args {
     pub(crate) async fn run(self, context: &Context<'_>) -> Result<(), Failure> {
-        if let Command::Lock(args) = self.command {
-            return args.run(&self.recipes.workshop(context)?, context).await;
-        }
-        if let Command::Reference = self.command {
-            context.screen.text(&reference::page());
-            return Ok(());
-        }
-        if let Command::Schema { file } = self.command {
-            let subject = match file {
-                File::Recipe => Subject::Recipe,
-                File::Project => Subject::Project,
-            };
-            context.screen.text(&format!("{:#}\n", schema::of(subject)));
-            return Ok(());
-        }
-        let folder = self.recipes.folder()?;
-        let recipes = read::recipes(&folder)?;
+        let recipes = || -> Result<Recipes, Failure> { Ok(read::recipes(&self.recipes.folder()?)?) };
         match self.command {
-            Command::List => list(&recipes, context)?,
-            Command::Check => check(&recipes, context)?,
-            Command::Show { tier, plan } => show(&recipes, &tier, &plan.ask(), context)?,
-            Command::Render { tier, plan: args } => {
-                let workshop = self.recipes.workshop(context)?;
-                context.screen.text(&plan(&workshop, &tier, &args.ask())?.dockerfile);
+            Command::List => list(&recipes()?, context),
+            Command::Check => check(&self.recipes.workshop(context)?, context),
+            Command::Show { tier, plan } => show(&recipes()?, &tier, &plan.ask(), context),
+            Command::Render { tier, plan } => {
+                context.screen.text(&recipes()?.plan(&tier, &plan.ask())?.dockerfile);
+                Ok(())
             }
-            Command::Reference | Command::Schema { .. } | Command::Lock(_) => {}
+            Command::Lock(args) => args.run(&self.recipes.workshop(context)?, context).await,
+            Command::Schema { file } => {
+                let subject = match file {
+                    File::Recipe => Subject::Recipe,
+                    File::Project => Subject::Project,
+                };
+                context.screen.text(&format!("{:#}\n", schema::of(subject)));
+                Ok(())
+            }
+            Command::Reference => {
+                context.screen.text(&reference::page());
+                Ok(())
+            }
         }
-        Ok(())
     }
 }
 
@@ -114,20 +110,13 @@ fn list(recipes: &Recipes, context: &Context<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn check(recipes: &Recipes, context: &Context<'_>) -> Result<(), Failure> {
+fn check(workshop: &Workshop, context: &Context<'_>) -> Result<(), Failure> {
+    let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
+    let tiers = check::recipes(workshop, &hear)?;
     let mut words = Words::default();
-    let mut findings = Vec::new();
-    for tier in recipes.tiers() {
-        match recipes.plan(tier, &Ask::default()) {
-            Ok(_) => {
-                words.row(tier.as_str(), "ok");
-            }
-            Err(ReadError::Recipe(found)) => findings.extend(found.iter().cloned()),
-            Err(error) => return Err(error.into()),
-        }
+    for tier in &tiers {
+        words.row(tier.as_str(), "ok");
     }
-    imgforge::model::recipe::parse::Findings::none(findings)?;
-    let tiers: Vec<_> = recipes.tiers().collect();
     context.screen.result(words.text(), &json!({"checked": tiers}));
     Ok(())
 }

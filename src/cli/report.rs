@@ -203,16 +203,16 @@ impl<E: Into<Error>> From<E> for Failure {
         let error = error.into();
         let (code, hint) = judge(&error);
         let mut failure = Self::new(code, &error);
-        if let Error::Recipe(findings) | Error::Read(ReadError::Recipe(findings)) = &error {
+        if let Error::Recipe(findings)
+        | Error::Read(ReadError::Recipe(findings))
+        | Error::Gather(GatherError::Absent(findings)) = &error
+        {
             failure.findings = findings.iter().cloned().collect();
             if let [_, _, ..] = failure.findings[..] {
                 failure.message = format!("{} things are wrong in the recipes", failure.findings.len());
             } else if let Some(finding) = failure.findings.first() {
                 failure.message = finding.to_string();
             }
-        }
-        if let Error::Gather(GatherError::Absent(finding)) = &error {
-            failure.findings = vec![finding.clone()];
         }
         failure.hint = hint;
         let mut cause = error.source();

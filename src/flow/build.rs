@@ -127,7 +127,7 @@ pub(super) async fn round(
     hear: Hear<'_>,
 ) -> Result<Vec<Image>, Error> {
     let built = Box::pin(build::build(plans, charters, inputs, &tools.builders, store, hear)).await?;
-    let mut known = normalise::Known::default();
+    let (mut known, mut looked) = (normalise::Known::default(), inspect::Looked::default());
     let mut images = Vec::new();
     let mut judged = Vec::new();
     for ((plan, charter), built) in plans.iter().zip(charters).zip(built) {
@@ -141,7 +141,14 @@ pub(super) async fn round(
         hear(Event::Doing(&format!("bringing `{}` into normal form", plan.tag)));
         let image = normalise::image(&raw, store, plan.epoch, &mut known)?;
         hear(Event::Doing(&format!("looking into `{}`", plan.tag)));
-        let warnings = judge(&image, raw.base, charter, warnings, store, tools.threads, hear)?;
+        let base = raw.base.max(charter.base);
+        let mut evidence = inspect::image(&image, base, charter, store, tools.threads, &mut looked)?;
+        if charter.settings.size.is_some() {
+            evidence.archive = Some(pack::size(&image, store, tools.threads)?);
+        }
+        let findings = [warnings, policy::judge(charter, &evidence)].concat();
+        let warnings = Refusal::unless_fine(&image.tag, findings, policy::NOT_LISTED)?;
+        tell(&warnings, hear);
         // What was warned about is said again next time.
         let mark = warnings.is_empty().then(|| Mark { inputs, charter: charter.digest() });
         judged.push((images.len(), raw.image.config.digest, mark));
@@ -170,7 +177,7 @@ pub(super) async fn inputs(
 ) -> Result<Inputs, Error> {
     let mut made = BTreeMap::new();
     let mut contexts = Vec::new();
-    let mut hashed = gather::Hashed::default();
+    let mut hashed = gather::Files::default();
     obtain_pinned(plans, tools, store, hear).await?;
     for (plan, charter) in plans.iter().zip(charters) {
         let mut rootfs = BTreeMap::new();
@@ -187,7 +194,7 @@ pub(super) async fn inputs(
             rootfs.extend(made.get(&base).map(|tar| (path.clone(), tar.clone())));
         }
         let context = gather::context(plan, &workshop.recipes, &rootfs, &mut hashed, store)?;
-        let leaks = gather::leaks(charter, plan, &context)?;
+        let leaks = gather::leaks(charter, plan, &context, &mut hashed)?;
         tell(&Refusal::unless_fine(&plan.tag, leaks, policy::NOT_SENT)?, hear);
         contexts.push(context);
     }
@@ -225,26 +232,6 @@ async fn obtain_pinned(
         obtain::files(files, store, &Web::new(&tools.downloads)?, hear).await?;
     }
     Ok(())
-}
-
-/// Refuses an image that breaks the policy; tells and returns the warnings.
-fn judge(
-    image: &Image,
-    base: usize,
-    charter: &Charter,
-    noticed: Vec<Finding>,
-    store: &ContentStore,
-    threads: usize,
-    hear: Hear<'_>,
-) -> Result<Vec<Finding>, Error> {
-    let mut evidence = inspect::image(image, base.max(charter.base), charter, store)?;
-    if charter.settings.size.is_some() {
-        evidence.archive = Some(pack::size(image, store, threads)?);
-    }
-    let findings = [noticed, policy::judge(charter, &evidence)].concat();
-    let warnings = Refusal::unless_fine(&image.tag, findings, policy::NOT_LISTED)?;
-    tell(&warnings, hear);
-    Ok(warnings)
 }
 
 fn tell(warnings: &[Finding], hear: Hear<'_>) {

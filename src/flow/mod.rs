@@ -7,6 +7,7 @@ pub mod attest;
 pub mod build;
 pub mod cache;
 pub mod channel;
+pub mod check;
 mod choose;
 pub mod doctor;
 pub mod export;

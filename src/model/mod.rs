@@ -44,3 +44,4 @@ pub mod strict;
 pub mod sums;
 pub mod time;
 pub mod trust;
+pub mod words;

@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Why a text cannot be the name it should be.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +88,25 @@ fn is_capability(text: &str) -> bool {
     KNOWN.contains(&text)
 }
 
+/// Reads and writes a type as the text that it is parsed from and shown as.
+macro_rules! text_form {
+    ($type:ident) => {
+        impl ::serde::Serialize for $type {
+            fn serialize<S: ::serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+                out.collect_str(self)
+            }
+        }
+
+        impl<'de> ::serde::Deserialize<'de> for $type {
+            fn deserialize<D: ::serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+                let text = <String as ::serde::Deserialize>::deserialize(input)?;
+                text.parse().map_err(::serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(crate) use text_form;
+
 macro_rules! name {
     ($type:ident, $kind:literal, $check:expr, $pattern:expr, $rule:expr, $doc:literal) => {
         #[doc = $doc]
@@ -123,22 +141,6 @@ macro_rules! name {
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
                 json_schema!({"type": "string", "pattern": $pattern, "description": $rule})
-            }
-        }
-    };
-}
-
-macro_rules! text_form {
-    ($type:ident) => {
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-                out.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-                String::deserialize(input)?.parse().map_err(serde::de::Error::custom)
             }
         }
     };

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::context::File;
 use super::lock::pins::{Locking, Material, locking};
@@ -17,6 +17,7 @@ use super::recipe::tree::{Node, Place};
 use super::recipe::{Base, Debian, Probe, Project, Recipe, Step, check};
 use super::runtime::config::Config;
 use super::time::Timestamp;
+use super::words::quoted;
 use super::{dockerfile, runtime};
 
 /// Folder of the context that belongs to imgforge; a project's own files cannot stand there.
@@ -76,8 +77,9 @@ pub struct Plan {
     /// `.dockerignore` leaves is sent.
     #[serde(skip)]
     pub reads: BTreeMap<String, Vec<Read>>,
-    /// Lock files that package steps demand, by their path in the context.
-    pub locks: BTreeSet<String>,
+    /// Lock files that package steps demand, by their path in the context, and who demands them.
+    #[serde(serialize_with = "paths")]
+    pub locks: BTreeMap<String, Place>,
     /// Whether what steps download is pinned.
     pub lock: Locking,
 }
@@ -134,7 +136,7 @@ impl Plan {
             generated: BTreeMap::new(),
             directories: BTreeSet::new(),
             reads: BTreeMap::new(),
-            locks: BTreeSet::new(),
+            locks: BTreeMap::new(),
             settings,
             tier,
         };
@@ -235,7 +237,7 @@ impl Plan {
                     _ => {}
                 }
                 if let Some(lock) = step.lock() {
-                    self.locks.insert(self.in_context(&folder, lock));
+                    self.locks.insert(self.in_context(&folder, lock), place.clone());
                 }
                 if !whole {
                     let reads = reads.into_iter().map(|path| Read { path, place: place.clone() });
@@ -244,6 +246,10 @@ impl Plan {
             }
         }
     }
+}
+
+fn paths<S: Serializer>(locks: &BTreeMap<String, Place>, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_seq(locks.keys())
 }
 
 /// The path of a context folder in the build: readable, and the same for every tier.
@@ -255,13 +261,12 @@ fn slug(folder: &str) -> String {
 
 /// The platform asked for, which the project has to be built for.
 pub fn platform(project: &Project, ask: &Ask) -> Result<Platform, Finding> {
-    let known =
-        || project.platforms.iter().map(|platform| format!("`{platform}`")).collect::<Vec<_>>().join(", ");
     match (&ask.platform, project.platforms.first()) {
         (Some(asked), _) if project.platforms.contains(asked) => Ok(asked.clone()),
         (Some(asked), _) => {
             let reason = format!("the project is not built for `{asked}`");
-            Err(Finding::file("project.toml", reason).fix(format!("`platforms` has {}", known())))
+            Err(Finding::file("project.toml", reason)
+                .fix(format!("`platforms` has {}", quoted(&project.platforms))))
         }
         (None, Some(first)) => Ok(first.clone()),
         (None, None) => Err(Finding::file("project.toml", "`platforms` is empty")
@@ -282,7 +287,7 @@ fn args(family: &Family, ask: &Ask) -> Result<BTreeMap<VariableName, String>, Fi
             return Err(match nearest(name.as_str(), &known) {
                 Some(meant) => finding.fix(format!("write `{meant}`")),
                 None if known.is_empty() => finding.fix("this tier declares none"),
-                None => finding.fix(format!("this tier declares `{}`", known.join("`, `"))),
+                None => finding.fix(format!("this tier declares {}", quoted(known))),
             });
         };
         slot.clone_from(value);

@@ -16,7 +16,8 @@ use crate::model::lock::pins::Locking;
 use crate::model::plan::{OWN_FOLDER, Plan, Read};
 use crate::model::policy::secrets::{self, OVERLAP, Secret};
 use crate::model::policy::{self, Charter, Rule};
-use crate::model::recipe::parse::{Finding, nearest};
+use crate::model::recipe::parse::{Finding, Findings, nearest};
+use crate::model::recipe::tree::Place;
 
 /// Why the context cannot be collected.
 #[derive(Debug, thiserror::Error)]
@@ -27,17 +28,9 @@ pub enum GatherError {
     /// A broken `.dockerignore`.
     #[error("`{}`", .0.display())]
     Ignore(PathBuf, #[source] BadRule),
-    /// A package step without its lock.
-    #[error("the lock file `{lock}`, which tier `{tier}` needs, is not in its context")]
-    NoLock {
-        /// Which tier.
-        tier: String,
-        /// Path in the build's context.
-        lock: String,
-    },
-    /// A step that names nothing.
+    /// Steps that name what is not there.
     #[error(transparent)]
-    Absent(#[from] Finding),
+    Absent(#[from] Findings),
     /// A pattern that is none.
     #[error("a path in the recipe is no pattern")]
     Pattern(#[source] BadRule),
@@ -49,9 +42,12 @@ pub enum GatherError {
     Kind(PathBuf),
 }
 
-/// Files that were hashed already: tiers share folders and root filesystems.
+/// Files that were read already: tiers share folders and root filesystems.
 #[derive(Default)]
-pub struct Hashed(BTreeMap<PathBuf, Entry>);
+pub struct Files {
+    entries: BTreeMap<PathBuf, Entry>,
+    secrets: BTreeMap<PathBuf, Option<Secret>>,
+}
 
 /// Collects contexts below `recipes`, root filesystems, generated files and, from the content store,
 /// pinned ones, whose bytes were checked when they were obtained.
@@ -59,28 +55,10 @@ pub fn context(
     plan: &Plan,
     recipes: &Path,
     rootfs: &BTreeMap<String, PathBuf>,
-    files: &mut Hashed,
+    files: &mut Files,
     store: &ContentStore,
 ) -> Result<Tree, GatherError> {
-    let mut tree = Tree::default();
-    let mut absent = Vec::new();
-    for (folder, at) in &plan.contexts {
-        let root = recipes.join(folder);
-        let reads = plan.reads.get(folder).map_or(&[][..], Vec::as_slice);
-        let wanted = Wanted::new(reads).map_err(GatherError::Pattern)?;
-        let whole = at.is_empty();
-        let ignore = ignore(&root)?;
-        let named = walk(&mut tree, at, &root, &ignore, (!whole).then_some(&wanted), files)?;
-        absent.extend(
-            reads.iter().filter(|read| !named.contains(&read.plain())).map(|read| (root.clone(), read)),
-        );
-    }
-    if let Some(path) = plan.locks.iter().find(|path| !matches!(tree.get(path), Some(Entry::File(_)))) {
-        return Err(GatherError::NoLock { tier: plan.tier.to_string(), lock: path.clone() });
-    }
-    if let Some((root, read)) = absent.first() {
-        return Err(nothing(root, read).into());
-    }
+    let mut tree = sent(plan, recipes, files)?;
     for path in &plan.directories {
         tree.insert(path, Entry::Directory);
     }
@@ -102,6 +80,39 @@ pub fn context(
     Ok(tree)
 }
 
+/// Collects what steps read from the project's own folders; each of their paths has to name something.
+pub fn sent(plan: &Plan, recipes: &Path, files: &mut Files) -> Result<Tree, GatherError> {
+    let mut tree = Tree::default();
+    let mut absent = Vec::new();
+    for (folder, at) in &plan.contexts {
+        let root = recipes.join(folder);
+        let reads = plan.reads.get(folder).map_or(&[][..], Vec::as_slice);
+        if !root.is_dir() {
+            // That of a tier below is named where its steps read from it.
+            let own = plan.settings.context.as_ref() == Some(folder);
+            let place = reads.first().filter(|_| !own).map(|read| read.place.clone());
+            absent.push(no_folder(&root, &place.unwrap_or_else(|| plan.tree.place_of(["context"]))));
+            continue;
+        }
+        let wanted = Wanted::new(reads).map_err(GatherError::Pattern)?;
+        let whole = at.is_empty();
+        let ignore = ignore(&root)?;
+        let named = walk(&mut tree, at, &root, &ignore, (!whole).then_some(&wanted), files)?;
+        let missing = reads.iter().filter(|read| {
+            let path = read.plain();
+            !named.contains(&path) && !plan.locks.contains_key(&plan.in_context(folder, &path))
+        });
+        absent.extend(missing.map(|read| nothing(&root, read)));
+    }
+    for (path, place) in &plan.locks {
+        if !matches!(tree.get(path), Some(Entry::File(_))) {
+            absent.push(no_lock(path, place));
+        }
+    }
+    Findings::none(absent)?;
+    Ok(tree)
+}
+
 /// Collects a folder; what was named and found.
 fn walk(
     tree: &mut Tree,
@@ -109,7 +120,7 @@ fn walk(
     root: &Path,
     ignore: &Ignore,
     wanted: Option<&Wanted<'_>>,
-    files: &mut Hashed,
+    files: &mut Files,
 ) -> Result<BTreeSet<String>, GatherError> {
     let mut folders = vec![PathBuf::new()];
     let mut found = BTreeSet::new();
@@ -150,6 +161,23 @@ fn walk(
     Ok(found)
 }
 
+fn no_folder(root: &Path, place: &Place) -> Finding {
+    let finding = Finding::at(place, format!("there is no folder `{}`", root.display()));
+    let beside = root.parent().map(fs::read_dir).into_iter().flatten().flatten().flatten();
+    let folders = beside.filter(|entry| entry.path().is_dir());
+    let names: Vec<String> = folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let known: Vec<&str> = names.iter().map(String::as_str).collect();
+    match nearest(&root.file_name().unwrap_or_default().to_string_lossy(), &known) {
+        Some(near) => finding.fix(format!("there is `{near}`: correct `context`")),
+        None => finding.fix("create it, or correct `context`"),
+    }
+}
+
+fn no_lock(path: &str, place: &Place) -> Finding {
+    Finding::at(place, format!("the lock file `{path}` is not there"))
+        .fix("make it where its package manager runs, and commit it")
+}
+
 /// Explains why a step's path names nothing.
 fn nothing(root: &Path, read: &Read) -> Finding {
     let plain = read.plain();
@@ -170,16 +198,24 @@ fn nothing(root: &Path, read: &Read) -> Finding {
 }
 
 /// Secrets among the files that would be sent, less what the recipe allows.
-pub fn leaks(charter: &Charter, plan: &Plan, tree: &Tree) -> Result<Vec<policy::Finding>, GatherError> {
+pub fn leaks(
+    charter: &Charter,
+    plan: &Plan,
+    tree: &Tree,
+    files: &mut Files,
+) -> Result<Vec<policy::Finding>, GatherError> {
     let mut findings = Vec::new();
     for (path, entry) in tree.iter().filter(|(path, _)| !path.starts_with(OWN_FOLDER)) {
         let Entry::File(File { source: Source::Disk(disk), .. }) = entry else { continue };
-        let secret = match hygiene::suspicious(&path) {
-            Some(secret) => Some(secret),
-            None => scan(&path, disk).map_err(|error| GatherError::Io(disk.clone(), error))?,
-        };
-        if let Some(secret) = secret {
-            findings.push(charter.leak(plan, &path, &secret));
+        if !files.secrets.contains_key(disk) {
+            let secret = match hygiene::suspicious(&path) {
+                Some(secret) => Some(secret),
+                None => scan(&path, disk).map_err(|error| GatherError::Io(disk.clone(), error))?,
+            };
+            files.secrets.insert(disk.clone(), secret);
+        }
+        if let Some(Some(secret)) = files.secrets.get(disk) {
+            findings.push(charter.leak(plan, &path, secret));
         }
     }
     Ok(charter.allow(findings, &[Rule::Context]))
@@ -217,8 +253,8 @@ fn ignore(root: &Path) -> Result<Ignore, GatherError> {
 }
 
 /// Hashes a file: its digest is what tells BuildKit that it changed.
-fn file(path: &Path, files: &mut Hashed) -> Result<Entry, GatherError> {
-    if let Some(known) = files.0.get(path) {
+fn file(path: &Path, files: &mut Files) -> Result<Entry, GatherError> {
+    if let Some(known) = files.entries.get(path) {
         return Ok(known.clone());
     }
     let read = || {
@@ -229,7 +265,7 @@ fn file(path: &Path, files: &mut Hashed) -> Result<Entry, GatherError> {
         Ok(Entry::File(File { source, size, digest, executable }))
     };
     let found = read().map_err(|error| GatherError::Io(path.to_owned(), error))?;
-    files.0.insert(path.to_owned(), found.clone());
+    files.entries.insert(path.to_owned(), found.clone());
     Ok(found)
 }
 
@@ -246,7 +282,7 @@ mod tests {
             fs::write(path, "drop\n!drop/keep\n").unwrap();
         }
         let mut tree = Tree::default();
-        walk(&mut tree, "t", root.path(), &ignore(root.path()).unwrap(), None, &mut Hashed::default())
+        walk(&mut tree, "t", root.path(), &ignore(root.path()).unwrap(), None, &mut Files::default())
             .unwrap();
         let paths: Vec<String> = tree.iter().map(|(path, _)| path).collect();
         let expected =

@@ -9,13 +9,17 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use object::read::ReadCache;
 
 use super::content::{ContentError, ContentStore};
 use super::layers;
+use crate::model::digest::Digest;
 use crate::model::image::Image;
 use crate::model::layer::{self, BadItem, Item, Kind, LayerPath};
+use crate::model::policy::elf::{Elf, Malformed};
 use crate::model::policy::libraries::is_musl_path;
 use crate::model::policy::secrets::{self, OVERLAP, Secret};
 use crate::model::policy::settings::Settings;
@@ -29,7 +33,7 @@ pub enum InspectError {
     Content(#[from] ContentError),
     /// A layer that cannot be read.
     #[error("layer {0} cannot be read")]
-    Layer(crate::model::digest::Digest, #[source] io::Error),
+    Layer(Digest, #[source] io::Error),
     /// Something that cannot stand in a layer.
     #[error(transparent)]
     Item(#[from] BadItem),
@@ -47,74 +51,140 @@ const MAX_CONTENT: u64 = 16 << 20;
 /// Longest first line of a script; Linux reads 256 bytes.
 const SHEBANG: usize = 256;
 
-/// Reads everything that the policy asks for. `base` lowest layers are somebody else's.
+/// What layers hold that were looked into already: tiers share their base.
+#[derive(Default)]
+pub struct Looked(BTreeMap<Digest, Arc<Layer>>);
+
+/// Everything that a layer shows by itself.
+#[derive(Default)]
+struct Layer {
+    items: BTreeMap<LayerPath, Item>,
+    found: Found,
+}
+
+/// What files hold, by their path.
+#[derive(Default)]
+struct Found {
+    elves: BTreeMap<String, Elf>,
+    malformed: BTreeMap<String, Malformed>,
+    scripts: BTreeMap<String, String>,
+    secrets: Vec<(String, Secret)>,
+}
+
+/// Reads everything that the policy asks for, `threads` files at a time. `base` lowest layers are
+/// somebody else's.
 pub fn image(
     image: &Image,
     base: usize,
     charter: &Charter,
     store: &ContentStore,
+    threads: usize,
+    looked: &mut Looked,
 ) -> Result<Evidence, InspectError> {
     let config = store.document(&image.config.digest)?;
     let settings = Settings::parse(&config).map_err(InspectError::Config)?;
     let mut evidence = Evidence { settings, ..Evidence::default() };
     let mut layers = Vec::new();
     for (index, blob) in image.layers.iter().enumerate() {
-        let unreadable = |error| InspectError::Layer(blob.digest, error);
         let file = store.open_blob(&blob.digest)?;
-        let items = layers::items(&file).map_err(unreadable)??;
-        evidence.files.lay(index, &items);
+        let known = match looked.0.get(&blob.digest) {
+            Some(known) => Arc::clone(known),
+            None => Arc::new(look_into(blob.digest, &file, threads)?),
+        };
+        looked.0.insert(blob.digest, Arc::clone(&known));
+        evidence.files.lay(index, &known.items);
         if index < base {
-            evidence.base.lay(index, &items);
+            evidence.base.lay(index, &known.items);
         }
-        layers.push((blob.digest, file, items));
+        layers.push((blob.digest, file, known));
     }
-    let mut look = Look { evidence: &mut evidence, buffer: vec![0; PIECE] };
-    for (index, (digest, file, items)) in layers.iter().enumerate() {
-        for (path, item) in items {
-            look.at(index, file, path, item).map_err(|error| InspectError::Layer(*digest, error))?;
-        }
+    for (index, (.., looked)) in layers.iter().enumerate() {
+        show(&mut evidence, index, looked);
     }
     contents(&mut evidence, charter, &layers)?;
     Ok(evidence)
 }
 
+/// Adds what a layer shows: of programs and scripts only those that no upper layer hides.
+fn show(evidence: &mut Evidence, index: usize, Layer { items, found }: &Layer) {
+    for (path, item) in items {
+        let text = layer::show(path);
+        if evidence.files.at(&text).is_none_or(|node| node.layer != index) {
+            continue;
+        }
+        // A second name of a program is a program.
+        let holder = if let Kind::HardLink(target) = &item.kind { &layer::show(target) } else { &text };
+        evidence.elves.extend(found.elves.get(holder).map(|elf| (text.clone(), elf.clone())));
+        evidence.scripts.extend(found.scripts.get(holder).map(|line| (text.clone(), line.clone())));
+        evidence.malformed.extend(found.malformed.get(&text).map(|bad| (text.clone(), *bad)));
+    }
+    evidence.secrets.extend(found.secrets.iter().cloned());
+}
+
+/// Looks into every file of a layer.
+fn look_into(digest: Digest, file: &File, threads: usize) -> Result<Layer, InspectError> {
+    let unreadable = |error| InspectError::Layer(digest, error);
+    let items = layers::items(file).map_err(unreadable)??;
+    let (next, entries) = (AtomicUsize::new(0), items.iter().collect::<Vec<_>>());
+    let work = || {
+        let mut look = Look { found: Found::default(), buffer: vec![0; PIECE] };
+        loop {
+            let from = next.fetch_add(AT_ONCE, Ordering::Relaxed);
+            let Some(rest) = entries.get(from..).filter(|rest| !rest.is_empty()) else {
+                return Ok(look.found);
+            };
+            for (path, item) in &rest[..rest.len().min(AT_ONCE)] {
+                look.at(file, path, item)?;
+            }
+        }
+    };
+    let parts: Vec<io::Result<Found>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into())))
+            .collect()
+    });
+    let mut found = Found::default();
+    for part in parts {
+        let part = part.map_err(unreadable)?;
+        found.elves.extend(part.elves);
+        found.malformed.extend(part.malformed);
+        found.scripts.extend(part.scripts);
+        found.secrets.extend(part.secrets);
+    }
+    // In the order of the layer again, whichever thread was faster.
+    found.secrets.sort_by(|one, other| one.0.cmp(&other.0));
+    Ok(Layer { items, found })
+}
+
+/// Files that a thread takes at once.
+const AT_ONCE: usize = 32;
+
 /// Looks at files one by one.
-struct Look<'a> {
-    evidence: &'a mut Evidence,
+struct Look {
+    found: Found,
     buffer: Vec<u8>,
 }
 
-impl Look<'_> {
-    fn at(&mut self, layer: usize, file: &File, path: &LayerPath, item: &Item) -> io::Result<()> {
+impl Look {
+    fn at(&mut self, file: &File, path: &LayerPath, item: &Item) -> io::Result<()> {
+        let Kind::File { at, size } = item.kind else { return Ok(()) };
         let text = layer::show(path);
-        let seen = self.evidence.files.at(&text).is_some_and(|node| node.layer == layer);
-        let (at, size) = match &item.kind {
-            Kind::File { at, size } => (*at, *size),
-            // A second name of a program is a program.
-            Kind::HardLink(target) if seen => {
-                let target = layer::show(target);
-                let known = self.evidence.elves.get(&target).cloned();
-                self.evidence.elves.extend(known.map(|elf| (text.clone(), elf)));
-                let known = self.evidence.scripts.get(&target).cloned();
-                self.evidence.scripts.extend(known.map(|line| (text, line)));
-                return Ok(());
-            }
-            _ => return Ok(()),
-        };
         let first = usize::try_from(size).unwrap_or(PIECE).min(PIECE);
         file.read_exact_at(&mut self.buffer[..first], at)?;
         let start = &self.buffer[..first];
-        if seen && start.starts_with(b"\x7fELF") {
+        if start.starts_with(b"\x7fELF") {
             self.program(file, &text, item, at, size);
         }
-        if seen && item.mode & 0o111 != 0 && self.buffer.starts_with(b"#!") && first > 2 {
+        if item.mode & 0o111 != 0 && self.buffer.starts_with(b"#!") && first > 2 {
             let line = self.buffer[2..first.min(SHEBANG)].split(|byte| *byte == b'\n').next();
             let line = String::from_utf8_lossy(line.unwrap_or_default()).into_owned();
-            self.evidence.scripts.insert(text.clone(), line);
+            self.found.scripts.insert(text.clone(), line);
         }
         let found = secrets::by_name(&text, &self.buffer[..first]).into_iter().collect();
         let found = self.scan(file, at, size, first, found)?;
-        self.evidence.secrets.extend(found.into_iter().map(|secret| (text.clone(), secret)));
+        self.found.secrets.extend(found.into_iter().map(|secret| (text.clone(), secret)));
         Ok(())
     }
 
@@ -122,10 +192,10 @@ impl Look<'_> {
         let Ok(file) = file.try_clone() else { return };
         let cache = ReadCache::new(Window { file, at, size, position: 0 });
         match elf::read(&cache) {
-            Ok(Some(elf)) => drop(self.evidence.elves.insert(text.to_owned(), elf)),
+            Ok(Some(elf)) => drop(self.found.elves.insert(text.to_owned(), elf)),
             // Broken files lie about in test data; one that would be executed matters.
             Err(malformed) if item.mode & 0o111 != 0 => {
-                self.evidence.malformed.push((text.to_owned(), malformed));
+                self.found.malformed.insert(text.to_owned(), malformed);
             }
             Ok(None) | Err(_) => {}
         }
@@ -165,7 +235,7 @@ impl Look<'_> {
 fn contents(
     evidence: &mut Evidence,
     charter: &Charter,
-    layers: &[(crate::model::digest::Digest, File, BTreeMap<LayerPath, Item>)],
+    layers: &[(Digest, File, Arc<Layer>)],
 ) -> Result<(), InspectError> {
     let musl: Vec<String> = evidence
         .files
@@ -176,11 +246,11 @@ fn contents(
         .collect();
     for path in look::wanted(charter).into_iter().chain(musl) {
         let Some((target, node)) = evidence.files.follow(&path) else { continue };
-        let (digest, file, items) = &layers[node.layer];
+        let (digest, file, looked) = &layers[node.layer];
         let Ok(Some(key)) = layer::path(target.as_bytes()) else { continue };
-        let mut item = items.get(&key);
+        let mut item = looked.items.get(&key);
         if let Some(Item { kind: Kind::HardLink(target), .. }) = item {
-            item = items.get(target);
+            item = looked.items.get(target);
         }
         let Some(Item { kind: Kind::File { at, size }, .. }) = item else { continue };
         if *size <= MAX_CONTENT {

@@ -13,6 +13,7 @@ use super::store::{Address, BadAddress};
 use crate::model::key::{KeyError, PublicKey};
 use crate::model::name::ProjectName;
 use crate::model::recipe::parse::{Finding, parse};
+use crate::model::words::quoted;
 
 /// A project that an operator trusts.
 #[derive(Debug, Clone)]
@@ -122,10 +123,7 @@ pub fn only(config: &Path) -> Result<Pin, PinError> {
     match pins.len() {
         1 => Ok(pins.remove(0)),
         0 => Err(PinError::Nobody),
-        _ => {
-            let names = pins.iter().map(|pin| format!("`{}`", pin.project)).collect::<Vec<_>>();
-            Err(PinError::Several(names.join(", ")))
-        }
+        _ => Err(PinError::Several(quoted(pins.iter().map(|pin| &pin.project)))),
     }
 }
 

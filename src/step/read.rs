@@ -76,10 +76,18 @@ impl Recipes {
         let family = self.family(tier, ask)?;
         let root = &family.generations()[0].recipe;
         let own = match (&root.base, &root.context) {
-            (Some(Base::Dockerfile(own)), Some(context)) => Some(self.folder.join(context).join(&own.path)),
+            (Some(Base::Dockerfile(own)), Some(context)) => {
+                let path = self.folder.join(context).join(&own.path);
+                if !path.is_file() {
+                    let place = family.generations()[0].tree.place_of(["base", "dockerfile", "path"]);
+                    return Err(Finding::at(&place, format!("there is no file `{}`", path.display()))
+                        .fix("correct the path, which begins in `context`, or create the file")
+                        .into());
+                }
+                Some(text(&path)?)
+            }
             _ => None,
         };
-        let own = own.as_deref().map(text).transpose()?;
         let inputs = self.inputs(&family)?;
         let material = Material { lock: self.lock.clone(), inputs };
         Ok(Plan::resolve(&family, own.as_deref(), &material, ask)?)

@@ -227,9 +227,10 @@ fn a_package_step_without_its_lock_is_refused() {
     assert_session!(project.build(&[]), @"
     exit 2
     --- stderr
-    error: the lock file `files/package-lock.json`, which tier `t` needs, is not in its context
+    error: recipes/t.toml:3:1: the lock file `files/package-lock.json` is not there
+        fix: make it where its package manager runs, and commit it
 
-    hint: run `npm install --package-lock-only` there and commit the lock file
+    hint: only what steps name is sent to the builder: change the recipe or the files, then run `imgforge recipe check`
     ");
 }
 

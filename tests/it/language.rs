@@ -166,6 +166,63 @@ fn ten_mistakes_at_once() {
 }
 
 #[test]
+fn check_opens_what_a_build_would_send() {
+    let copy = "context = \"files\"\nextends = \"base\"\n\n[[steps]]\ncopy = { paths = [\"app\", \"confg.json\"], to = \"/app/\" }\n";
+    let home = project(&[
+        ("base", "base = \"scratch\"\n"),
+        ("one", copy),
+        (
+            "two",
+            "extends = \"base\"\ncontext = \"filse\"\n[[steps]]\ncopy = { paths = [\"app\"], to = \"/app/\" }\n",
+        ),
+        (
+            "three",
+            "extends = \"base\"\ncontext = \"files\"\n[[steps]]\nnpm = { lock = \"package-lock.json\", directory = \"/app\" }\n",
+        ),
+        ("four", "context = \"files\"\n[base.dockerfile]\npath = \"Dockerfle\"\ntarget = \"run\"\n"),
+    ]);
+    for path in ["app/main.mjs", "app/.env", "config.json", "Dockerfile"] {
+        let path = home.path("recipes/files").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    }
+    assert_session!(home.session(&["recipe", "check"]), @"
+    exit 2
+    --- stderr
+    error: 4 things are wrong in the recipes
+      recipes/four.toml:3:1: there is no file `recipes/files/Dockerfle`
+        fix: correct the path, which begins in `context`, or create the file
+      recipes/one.toml:4:1: `confg.json` names nothing in `recipes/files`
+        fix: there is `config.json`
+      recipes/three.toml:3:1: the lock file `files/package-lock.json` is not there
+        fix: make it where its package manager runs, and commit it
+      recipes/two.toml:2:1: there is no folder `recipes/filse`
+        fix: there is `files`: correct `context`
+
+    hint: change the file, then run `imgforge recipe check`
+    ");
+    for tier in ["two", "three", "four"] {
+        fs::remove_file(home.path(&format!("recipes/{tier}.toml"))).unwrap();
+    }
+    fs::write(home.path("recipes/one.toml"), copy.replace("confg", "config")).unwrap();
+    assert_session!(home.session(&["recipe", "check"]), @"
+    exit 2
+    --- stderr
+    error: recipes/one.toml:4:1: `files/app/.env`, which would be sent to the builder, is an environment file
+        fix: move it out of the folder, leave it out with a line in `.dockerignore`, or give it to a step with `secrets`
+
+    hint: change the file, then run `imgforge recipe check`
+    ");
+    fs::write(home.path("recipes/files/.dockerignore"), "**/.env\n").unwrap();
+    assert_session!(home.session(&["recipe", "check"]), @"
+    exit 0
+    --- stdout
+    base       ok
+    one        ok
+    ");
+}
+
+#[test]
 fn the_schema_accepts_the_sample_and_refuses_a_mistake() {
     let home = Home::new();
     for (file, subject) in [("project", "project"), ("base", "recipe"), ("oracle", "recipe")] {

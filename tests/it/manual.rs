@@ -499,7 +499,7 @@ fn help_reads_well() {
 
     Commands:
       list       List the tiers of the project
-      check      Check every recipe, without building
+      check      Check every recipe and the files that its steps would send, without building
       show       Print a resolved recipe: every value, and the file and line that it comes from
       render     Print the Dockerfile that a tier is built with
       lock       Pin every file that recipes download, in `imgforge.lock` beside them

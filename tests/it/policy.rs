@@ -447,7 +447,7 @@ fn only_what_steps_name_is_sent_and_never_a_secret() {
     error: recipes/bad.toml:3:1: `ap` names nothing in `recipes/files`
         fix: there is `app`
 
-    hint: only what a step names is sent to the builder; correct its path
+    hint: only what steps name is sent to the builder: change the recipe or the files, then run `imgforge recipe check`
     ");
     tiers.write("bad", &copy("app/mian.txt"));
     assert_session!(tiers.session(&["build", "bad", "--quiet"]), @"
@@ -456,7 +456,7 @@ fn only_what_steps_name_is_sent_and_never_a_secret() {
     error: recipes/bad.toml:3:1: `app/mian.txt` names nothing in `recipes/files`
         fix: there is `app/main.txt`
 
-    hint: only what a step names is sent to the builder; correct its path
+    hint: only what steps name is sent to the builder: change the recipe or the files, then run `imgforge recipe check`
     ");
 
     for path in ["app/.env", "app/.git/config", "app/tls/server.key"] {

@@ -13,13 +13,11 @@ const PERMISSIONS: (Code, &str) = (Code::Usage, "check the path and its permissi
 
 pub(super) fn gather(error: &GatherError) -> (Code, &'static str) {
     match error {
-        GatherError::NoLock { .. } => {
-            (Code::Usage, "run `npm install --package-lock-only` there and commit the lock file")
-        }
         GatherError::Io(..) => PERMISSIONS,
-        GatherError::Absent(_) | GatherError::Pattern(_) => {
-            (Code::Usage, "only what a step names is sent to the builder; correct its path")
-        }
+        GatherError::Absent(_) | GatherError::Pattern(_) => (
+            Code::Usage,
+            "only what steps name is sent to the builder: change the recipe or the files, then run `imgforge recipe check`",
+        ),
         _ => (Code::Usage, "move it, or leave it out with a line in `.dockerignore`"),
     }
 }

@@ -121,8 +121,17 @@ fn secret(path: &Path) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// A value in quotes, without control characters and not too long.
+/// A value in quotes, without control characters and not too long. Addresses are no secrets, and people
+/// put passwords into them all the same: what stands before the `@` is not repeated. A password may hold
+/// an `@` or a `/` itself, so all up to the last `@` is left out.
 fn shown(text: &str) -> String {
+    let text = match text.split_once("://") {
+        Some((scheme, rest)) => match rest.rsplit_once('@') {
+            Some((_, host)) => &format!("{scheme}://***@{host}"),
+            None => text,
+        },
+        None => text,
+    };
     let mut short: String = text.chars().take(MOST_SHOWN).collect();
     if short.len() < text.len() {
         short.push_str("..");
@@ -246,6 +255,19 @@ hint: give them with `docker run -e NAME=value`, `--env-file FILE` or `environme
             "is given twice, as KEY and as KEY_FILE: keep one"
         );
         assert_eq!(refusal(KEY, &[]), "is missing, and so is KEY_FILE");
+    }
+
+    #[test]
+    fn the_password_of_an_address_is_not_repeated() {
+        let env = r#"{"URL":{"description":"x","pattern":"https://[^@]+"}}"#;
+        for (given, shown) in [
+            ("https://user:hunter2@host/path", "https://***@host/path"),
+            ("https://user:a@b/c@host", "https://***@host"),
+            ("ftp://host/x", "ftp://host/x"),
+        ] {
+            let what = refusal(env, &[("URL", given)]);
+            assert_eq!(what, format!("is {shown:?}, which does not match https://[^@]+"));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use crate::model::recipe::Dockerfile;
 use crate::model::recipe::family::Family;
 use crate::model::recipe::parse::Finding;
+use crate::model::words::quoted;
 
 /// Checks that the text can be continued.
 pub fn check(own: &Dockerfile, text: &str, family: &Family) -> Result<(), Finding> {
@@ -25,9 +26,10 @@ pub fn check(own: &Dockerfile, text: &str, family: &Family) -> Result<(), Findin
     }
     let stages = stages(text);
     if !stages.contains(&own.target) {
-        let known = stages.iter().map(|stage| format!("`{stage}`")).collect::<Vec<_>>().join(", ");
-        let known =
-            if known.is_empty() { "no named stage; write `FROM .. AS name`".to_owned() } else { known };
+        let known = match stages[..] {
+            [] => "no named stage; write `FROM .. AS name`".to_owned(),
+            _ => quoted(&stages),
+        };
         return wrong(
             "target",
             format!("`{}` has no stage `{}`", own.path, own.target),

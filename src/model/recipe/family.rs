@@ -8,6 +8,7 @@ use super::parse::{Finding, Findings, nearest, typed};
 use super::tree::{Kind, Node, Place};
 use super::{Project, Recipe, union};
 use crate::model::name::{StageName, TierName};
+use crate::model::words::quoted;
 
 /// The files of a project, read but not yet understood.
 #[derive(Debug, Clone)]
@@ -166,10 +167,12 @@ pub(super) fn heritable(tree: &Node) -> Node {
 fn surround(files: &Files, project: &Project, name: &StageName) -> Result<Node, Findings> {
     let place = files.project.place_of(["environments"]);
     let Some(environment) = files.project.get("environments").and_then(|all| all.get(name.as_str())) else {
-        let known: Vec<&str> = project.environments.keys().map(StageName::as_str).collect();
         let finding = Finding::at(&place, format!("there is no environment `{name}`"));
-        let known = if known.is_empty() { "none".to_owned() } else { known.join("`, `") };
-        return Err(finding.fix(format!("the project has `{known}`")).into());
+        let known = match project.environments.len() {
+            0 => "none".to_owned(),
+            _ => quoted(project.environments.keys()),
+        };
+        return Err(finding.fix(format!("the project has {known}")).into());
     };
     let mut environment = environment.clone();
     if let Kind::Table(table) = &mut environment.kind
@@ -194,8 +197,7 @@ pub(super) fn unknown(tier: &TierName, files: &Files, place: &Place) -> Finding 
 }
 
 fn known(files: &Files) -> String {
-    let names = files.tiers.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    format!("this project has {names}")
+    format!("this project has {}", quoted(files.tiers.keys()))
 }
 
 impl Files {

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
 use super::tree::{Node, Place};
+use crate::model::words::quoted;
 
 /// Something wrong in a recipe, and where.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, thiserror::Error)]
@@ -152,7 +153,7 @@ fn explain(tree: &Node, path: &[String], message: &str) -> Finding {
 }
 
 fn advise(finding: Finding, written: &str, known: &[&str]) -> Finding {
-    let list = || known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let list = || quoted(known);
     match nearest(written, known) {
         _ if known.is_empty() => finding.fix("remove it: nothing can be set here"),
         Some(meant) => finding.fix(format!("write `{meant}`")),

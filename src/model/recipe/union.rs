@@ -13,6 +13,7 @@ use super::family::{Files, Generation, Part, heritable, lineage, unknown};
 use super::parse::{Finding, Findings};
 use super::tree::{Kind, Node, Place};
 use crate::model::name::TierName;
+use crate::model::words::quoted;
 
 /// What a union inherits.
 pub(super) struct Union {
@@ -81,10 +82,6 @@ pub(super) fn of(
         None => combined,
     };
     Ok(Union { ancestors, parts, settings })
-}
-
-fn quoted(tiers: &[TierName]) -> String {
-    tiers.iter().map(|tier| format!("`{tier}`")).collect::<Vec<_>>().join(", ")
 }
 
 type Table = BTreeMap<String, (Place, Node)>;

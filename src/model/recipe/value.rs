@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::model::name::text_form;
 
 /// Owner of a file, by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,17 +95,7 @@ impl fmt::Display for Size {
 
 macro_rules! text_value {
     ($($type:ident $pattern:literal $example:literal),*) => {$(
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-                out.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-                String::deserialize(input)?.parse().map_err(serde::de::Error::custom)
-            }
-        }
+        text_form!($type);
 
         impl JsonSchema for $type {
             fn schema_name() -> std::borrow::Cow<'static, str> {

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
+use bollard::errors::Error as DockerError;
 use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions};
 use flate2::read::MultiGzDecoder;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -16,10 +17,10 @@ use oci_spec::image::ImageManifest;
 use serde::Deserialize;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-use super::BuildError;
 use crate::model::digest::Digest;
 use crate::model::image::{Blob, Image, ImageError, Raw};
 use crate::model::plan::Plan;
+use crate::model::words::quoted;
 use crate::step::content::{ContentError, ContentStore};
 use crate::step::engine::Engine;
 use crate::step::progress::{Event, Hear};
@@ -59,30 +60,48 @@ pub enum ImportError {
 #[serde(rename_all = "PascalCase")]
 struct Saved {
     config: String,
+    repo_tags: Option<Vec<String>>,
     layers: Vec<String>,
 }
 
 const MAX_MANIFEST: u64 = 4 << 20;
 
-/// Saves the image out of a Docker Engine.
+/// An image that a Docker Engine keeps until it is saved.
+pub(super) struct Kept<'a> {
+    /// Under which name.
+    pub(super) name: String,
+    /// Its identifier, where the builder told it.
+    pub(super) id: Option<String>,
+    /// The layers of the image that it starts from.
+    pub(super) base: Vec<Digest>,
+    /// What it was built from.
+    pub(super) plan: &'a Plan,
+}
+
+/// Saves images out of a Docker Engine, all in one stream: what they share comes once.
 pub(super) fn engine(
     engine: &Engine,
-    name: &str,
-    id: Option<&String>,
-    base: &[Digest],
-    plan: &Plan,
+    kept: &[&Kept<'_>],
     store: &ContentStore,
-) -> Result<Raw, BuildError> {
-    let stream = engine.docker.export_image(name).map_err(io::Error::other).boxed();
+    hear: Hear<'_>,
+) -> Result<Vec<Raw>, ImportError> {
+    let tags = quoted(kept.iter().map(|kept| &kept.plan.tag));
+    hear(Event::Doing(&format!("taking {tags} into the content store")));
+    let names: Vec<&str> = kept.iter().map(|kept| kept.name.as_str()).collect();
+    let stream = engine.docker.export_images(&names).map_err(io::Error::other).boxed();
     let reader = SyncIoBridge::new(StreamReader::new(stream));
-    let image = tokio::task::block_in_place(|| take(reader, plan, store))?;
-    // The name could have been given to another image in between.
-    match id {
-        Some(id) if *id != image.config.digest.to_string() => {
-            Err(ImportError::Other { built: id.clone(), saved: image.config.digest }.into())
+    let saved = tokio::task::block_in_place(|| Tar::take(reader, store))?;
+    let image = |kept: &&Kept<'_>| {
+        let image = saved.image(&kept.name, kept.plan, store)?;
+        // The name could have been given to another image in between.
+        match &kept.id {
+            Some(id) if *id != image.config.digest.to_string() => {
+                Err(ImportError::Other { built: id.clone(), saved: image.config.digest })
+            }
+            _ => Ok(Raw::above(&kept.base, image)?),
         }
-        _ => Ok(Raw::above(base, image).map_err(ImportError::from)?),
-    }
+    };
+    kept.iter().map(image).collect()
 }
 
 /// Takes the image whose blobs BuildKit has put into the store.
@@ -107,9 +126,14 @@ pub(super) fn blobs(
 
 /// Takes a name away from the engine; the image goes with it unless it has another name.
 pub(super) async fn forget(engine: &Engine, name: &str, hear: Hear<'_>) {
+    let gone = |error: &DockerError| {
+        matches!(error, DockerError::DockerResponseServerError { status_code: 404, .. })
+    };
     // By force, because a container may use the same image: it only loses this name then.
     let options = RemoveImageOptions { force: true, ..RemoveImageOptions::default() };
-    if let Err(error) = engine.docker.remove_image(name, Some(options), None).await {
+    if let Err(error) = engine.docker.remove_image(name, Some(options), None).await
+        && !gone(&error)
+    {
         hear(Event::Warning(&format!("the engine keeps `{name}`: {error}")));
     }
 }
@@ -143,40 +167,56 @@ fn this_machine() -> String {
     boot.split('-').next().unwrap_or_default().to_owned()
 }
 
-fn take(tar: impl Read, plan: &Plan, store: &ContentStore) -> Result<Image, ImportError> {
-    let mut blobs: HashMap<String, Blob> = HashMap::new();
-    let mut links: HashMap<String, String> = HashMap::new();
-    let mut manifest = None;
-    let mut tar = tar::Archive::new(tar);
-    for entry in tar.entries().map_err(ImportError::Io)? {
-        let mut entry = entry.map_err(ImportError::Io)?;
-        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        if path == "manifest.json" {
-            let mut bytes = Vec::new();
-            entry.by_ref().take(MAX_MANIFEST).read_to_end(&mut bytes).map_err(ImportError::Io)?;
-            manifest = Some(serde_json::from_slice::<[Saved; 1]>(&bytes).map_err(ImportError::Manifest)?);
-        } else if entry.header().entry_type().is_symlink() {
-            // Docker 20.10 writes a layer that occurs in two images once and links to it.
-            let target = entry.link_name_bytes().unwrap_or_default();
-            let target = String::from_utf8_lossy(&target).trim_start_matches("../").to_owned();
-            links.insert(path, target);
-        } else if entry.header().entry_type().is_file() && is_blob(&path) {
-            blobs.insert(path, plain(&mut entry, store)?);
+/// What a `docker save` tar holds, its blobs in the store.
+struct Tar {
+    images: Vec<Saved>,
+    blobs: HashMap<String, Blob>,
+    links: HashMap<String, String>,
+}
+
+impl Tar {
+    fn take(tar: impl Read, store: &ContentStore) -> Result<Self, ImportError> {
+        let (mut blobs, mut links) = (HashMap::new(), HashMap::new());
+        let mut manifest = None;
+        let mut tar = tar::Archive::new(tar);
+        for entry in tar.entries().map_err(ImportError::Io)? {
+            let mut entry = entry.map_err(ImportError::Io)?;
+            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            if path == "manifest.json" {
+                let mut bytes = Vec::new();
+                entry.by_ref().take(MAX_MANIFEST).read_to_end(&mut bytes).map_err(ImportError::Io)?;
+                manifest = Some(serde_json::from_slice(&bytes).map_err(ImportError::Manifest)?);
+            } else if entry.header().entry_type().is_symlink() {
+                // Docker 20.10 writes a layer that occurs in two images once and links to it.
+                let target = entry.link_name_bytes().unwrap_or_default();
+                let target = String::from_utf8_lossy(&target).trim_start_matches("../").to_owned();
+                links.insert(path, target);
+            } else if entry.header().entry_type().is_file() && is_blob(&path) {
+                blobs.insert(path, plain(&mut entry, store)?);
+            }
         }
+        // Drains the stream, so that the engine sees its answer read to the end.
+        io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(ImportError::Io)?;
+        let images = manifest.ok_or_else(|| ImportError::Missing("manifest.json".to_owned()))?;
+        Ok(Self { images, blobs, links })
     }
-    // Drains the stream, so that the engine sees its answer read to the end.
-    io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(ImportError::Io)?;
-    let [saved] = manifest.ok_or_else(|| ImportError::Missing("manifest.json".to_owned()))?;
-    let find = |path: &String| {
-        let path = links.get(path).unwrap_or(path);
-        blobs.get(path).copied().ok_or_else(|| ImportError::Missing(path.clone()))
-    };
-    let layers = saved.layers.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-    let config = find(&saved.config)?;
-    let mut bytes = Vec::new();
-    let open = store.open_blob(&config.digest)?;
-    open.take(MAX_MANIFEST).read_to_end(&mut bytes).map_err(ImportError::Io)?;
-    Ok(Image::new(plan.tag.clone(), plan.platform.clone(), &bytes, layers)?)
+
+    /// The image that has this name.
+    fn image(&self, name: &str, plan: &Plan, store: &ContentStore) -> Result<Image, ImportError> {
+        let mut named = self.images.iter();
+        let saved = named.find(|saved| saved.repo_tags.iter().flatten().any(|tag| tag == name));
+        let saved = saved.ok_or_else(|| ImportError::Missing(name.to_owned()))?;
+        let find = |path: &String| {
+            let path = self.links.get(path).unwrap_or(path);
+            self.blobs.get(path).copied().ok_or_else(|| ImportError::Missing(path.clone()))
+        };
+        let layers = saved.layers.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        let config = find(&saved.config)?;
+        let mut bytes = Vec::new();
+        let open = store.open_blob(&config.digest)?;
+        open.take(MAX_MANIFEST).read_to_end(&mut bytes).map_err(ImportError::Io)?;
+        Ok(Image::new(plan.tag.clone(), plan.platform.clone(), &bytes, layers)?)
+    }
 }
 
 /// Whether an entry can be a layer or a configuration, in either layout.

@@ -14,7 +14,7 @@ use prost::Message as _;
 use super::blobs::EXPORT;
 use super::cache::{self, CacheFrom, CacheTo};
 use super::capabilities::Gives;
-use super::import::{self, ImportError};
+use super::import::{self, ImportError, Kept};
 use super::session::{self, Session, Shared};
 use super::solve::{Solve, Solved, solve};
 use super::status::Told;
@@ -28,7 +28,7 @@ use crate::model::plan::Plan;
 use crate::model::policy::{Charter, Finding};
 use crate::step::content::ContentStore;
 use crate::step::engine::Engine;
-use crate::step::progress::{Event, Hear};
+use crate::step::progress::Hear;
 
 /// Solves at a time. BuildKit runs the steps of one side by side too, so more only compete.
 const AT_ONCE: usize = 4;
@@ -47,11 +47,21 @@ struct Site<'a> {
 }
 
 /// What was exported.
-enum Taken {
+enum Taken<'a> {
     /// An image that is listed, and was judged by the same charter.
     Known(Image),
-    /// Any other.
+    /// Any other, from blobs that are in the store.
     New(Raw),
+    /// Any other, still to be saved out of the engine.
+    Kept(Kept<'a>),
+}
+
+/// An image that was exported, or that is listed.
+struct Done<'a> {
+    at: usize,
+    taken: Taken<'a>,
+    inputs: Digest,
+    warnings: Vec<Finding>,
 }
 
 /// Builds images, tries them out by their charters, and takes their layers into the content store, in
@@ -72,13 +82,45 @@ pub async fn build(
     let site = Site::open(line, plans, charters, inputs, store).await?;
     let site = &site;
     let builds = stream::iter(plans.iter().enumerate())
-        .map(|(at, plan)| async move { site.build(plan, at, hear).await.map(|built| (at, built)) });
-    let mut built: Vec<(usize, Built)> = builds.buffer_unordered(AT_ONCE).try_collect().await?;
-    if site.line.capabilities.gives == Gives::Engine {
-        import::sweep(&Engine::connect(&site.line.address).await?, hear).await;
+        .map(|(at, plan)| async move { site.build(plan, at, hear).await });
+    let done: Result<Vec<Done<'_>>, BuildError> = builds.buffer_unordered(AT_ONCE).try_collect().await;
+    let engine = match site.line.capabilities.gives {
+        Gives::Blobs => return done.map(|done| finish(done, Vec::new())),
+        Gives::Engine => Engine::connect(&site.line.address).await?,
+    };
+    let built = done.and_then(|done| {
+        let kept: Vec<&Kept<'_>> = done.iter().filter_map(|done| done.taken.kept()).collect();
+        let saved = if kept.is_empty() { Vec::new() } else { import::engine(&engine, &kept, store, hear)? };
+        Ok(finish(done, saved))
+    });
+    // Whatever came of it, the names have served; so have those that a killed build left.
+    for at in 0..plans.len() {
+        import::forget(&engine, &site.name(at), hear).await;
     }
+    import::sweep(&engine, hear).await;
+    built
+}
+
+/// What was built, in the order of the plans. `saved` are the images that the engine kept, in that of `done`.
+fn finish(done: Vec<Done<'_>>, saved: Vec<Raw>) -> Vec<Built> {
+    let mut saved = saved.into_iter();
+    let built = done.into_iter().filter_map(|Done { at, taken, inputs, warnings }| {
+        let raw = match taken {
+            Taken::Known(image) => return Some((at, Built::Known(image))),
+            Taken::New(raw) => raw,
+            Taken::Kept(_) => saved.next()?,
+        };
+        Some((at, Built::New { raw, inputs, warnings }))
+    });
+    let mut built: Vec<(usize, Built)> = built.collect();
     built.sort_by_key(|(at, _)| *at);
-    Ok(built.into_iter().map(|(_, built)| built).collect())
+    built.into_iter().map(|(_, built)| built).collect()
+}
+
+impl<'a> Taken<'a> {
+    fn kept(&self) -> Option<&Kept<'a>> {
+        if let Self::Kept(kept) = self { Some(kept) } else { None }
+    }
 }
 
 impl<'a> Site<'a> {
@@ -125,33 +167,31 @@ impl<'a> Site<'a> {
         })
     }
 
-    async fn build(&self, plan: &Plan, at: usize, hear: Hear<'_>) -> Result<Built, BuildError> {
+    async fn build<'b>(&self, plan: &'b Plan, at: usize, hear: Hear<'_>) -> Result<Done<'b>, BuildError> {
         let charter = &self.charters[at];
         let inputs = super::digest(plan, &self.inputs.contexts[at]);
         let mark = Mark { inputs, charter: charter.digest() };
         // The same inputs made a good image before: most likely they will again, and then its name says so.
         if self.inputs.steps == Steps::Cached
             && self.store.is_marked(&plan.tag, &mark)
-            && let Taken::Known(image) = self.once(plan, at, None, &mark, hear).await?.0
+            && let (taken @ Taken::Known(_), warnings) = self.once(plan, at, None, &mark, hear).await?
         {
-            return Ok(Built::Known(image));
+            return Ok(Done { at, taken, inputs, warnings });
         }
-        match self.once(plan, at, Some(charter), &mark, hear).await? {
-            (Taken::Known(image), _) => Ok(Built::Known(image)),
-            (Taken::New(raw), warnings) => Ok(Built::New { raw, inputs, warnings }),
-        }
+        let (taken, warnings) = self.once(plan, at, Some(charter), &mark, hear).await?;
+        Ok(Done { at, taken, inputs, warnings })
     }
 
     /// Builds, tries the image out where there is a charter, and takes it over.
-    async fn once(
+    async fn once<'b>(
         &self,
-        plan: &Plan,
+        plan: &'b Plan,
         at: usize,
         charter: Option<&Charter>,
         mark: &Mark,
         hear: Hear<'_>,
-    ) -> Result<(Taken, Vec<Finding>), BuildError> {
-        let name = import::build_name(&format!("{}-{at}", self.session.id));
+    ) -> Result<(Taken<'b>, Vec<Finding>), BuildError> {
+        let name = self.name(at);
         let imports = self.imports(plan)?;
         let solving = Solve {
             request: self.request(plan, &name),
@@ -166,27 +206,22 @@ impl<'a> Site<'a> {
         };
         let Solved { answer, findings, base } = solve(&self.line, solving, &self.told, hear).await?;
         self.keep_cache(plan, &answer)?;
-        hear(Event::Doing(&format!("taking `{}` into the content store", plan.tag)));
         let id = answer.get("containerimage.config.digest").or(answer.get("containerimage.digest"));
-        let known =
-            id.and_then(|id| self.store.made_from(id, &plan.tag, &plan.platform, mark)).map(Taken::Known);
-        let taken = match (self.line.capabilities.gives, known) {
-            (Gives::Blobs, Some(known)) => known,
-            (Gives::Blobs, None) => {
+        let known = id.and_then(|id| self.store.made_from(id, &plan.tag, &plan.platform, mark));
+        let taken = match (known, self.line.capabilities.gives) {
+            (Some(known), _) => Taken::Known(known),
+            (None, Gives::Blobs) => {
                 let manifest = answer.get("containerimage.digest").map(String::as_str).unwrap_or_default();
                 Taken::New(import::blobs(manifest, &base, plan, self.store)?)
             }
-            (Gives::Engine, known) => {
-                let engine = Engine::connect(&self.line.address).await?;
-                let image = match known {
-                    Some(known) => Ok(known),
-                    None => import::engine(&engine, &name, id, &base, plan, self.store).map(Taken::New),
-                };
-                import::forget(&engine, &name, hear).await;
-                image?
-            }
+            (None, Gives::Engine) => Taken::Kept(Kept { name, id: id.cloned(), base, plan }),
         };
         Ok((taken, findings))
+    }
+
+    /// The name under which an engine keeps an image of this session.
+    fn name(&self, at: usize) -> String {
+        import::build_name(&format!("{}-{at}", self.session.id))
     }
 
     /// The solve that exports what the gateway gives it.

@@ -4,6 +4,7 @@ use super::{Report, stages};
 use crate::model::name::TierName;
 use crate::model::recipe::family::Part;
 use crate::model::recipe::{Base, BaseImage, Copy, Recipe, Step, Test};
+use crate::model::words::quoted;
 
 /// What one file does to the filesystem; `above` are the tiers that it can start from.
 pub(super) fn part(report: &mut Report<'_>, part: &Part, above: &[&TierName]) {
@@ -21,7 +22,7 @@ pub(super) fn part(report: &mut Report<'_>, part: &Part, above: &[&TierName]) {
         let known = recipe.stages.contains_key(&stage.from)
             || above.iter().any(|tier| tier.as_str() == stage.from.as_str());
         if !known {
-            let ancestors = above.iter().map(|tier| format!("`{tier}`")).collect::<Vec<_>>().join(", ");
+            let ancestors = quoted(above);
             let reason = format!(
                 "stage `{name}` starts from `{}`, which is neither a stage nor an ancestor",
                 stage.from
@@ -35,7 +36,7 @@ pub(super) fn part(report: &mut Report<'_>, part: &Part, above: &[&TierName]) {
         steps(report, recipe, &["stages", name.as_str(), "steps"], &stage.steps);
     }
     if let Err(circle) = stages(recipe) {
-        let names = circle.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let names = quoted(&circle);
         let reason = format!("stages {names} need each other in a circle");
         report.wrong(&["stages", circle[0].as_str()], reason, "let one of them do without the others");
     }
