@@ -11,7 +11,7 @@ use imgforge::model::channel::Freshness;
 use imgforge::model::name::{ChannelName, Platform, ProjectName, TierName, Version};
 use imgforge::model::report::Freshness as Word;
 use imgforge::model::size::Size;
-use imgforge::step::load::Retag;
+use imgforge::step::load::{Own, Retag};
 use imgforge::step::pin::Pin;
 use imgforge::step::receive::Line;
 use imgforge::step::store::Address;
@@ -259,7 +259,15 @@ fn show(context: &Context<'_>, fetched: &Fetched) {
         Some(loaded) => words
             .row("image", format!("{}  {}", archive.image.tag, loaded.id))
             .row("proof", "Docker has this image: its ID, layers and platform are the signed ones;")
-            .row("", "a container was created from it and removed"),
+            .row(
+                "",
+                match loaded.own {
+                    Own::Check => {
+                        "a container of it ran the image's own check without a network, and was removed"
+                    }
+                    Own::Nothing => "a container was created from it and removed",
+                },
+            ),
         None if fetched.is_loaded => words
             .row("image", &archive.image.tag)
             .row("proof", "not asked for: `--verify` also asks Docker what it has"),

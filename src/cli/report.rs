@@ -300,6 +300,10 @@ fn judge(error: &Error) -> (Code, Option<String>) {
         Error::Load(LoadError::Differs { .. }) => {
             (Code::Mismatch, "do not start it; remove it with `docker image rm`, and fetch again")
         }
+        Error::Load(LoadError::Unsound { .. }) => (
+            Code::Engine,
+            "`docker run --rm --network none IMAGE check` shows what it says; tell the project",
+        ),
         Error::Load(LoadError::Taken { .. }) => {
             (Code::Other, "if that image may lose its name, add `--replace`")
         }

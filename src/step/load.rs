@@ -5,12 +5,14 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Cursor, Read};
+use std::time::Duration;
 
 use bollard::body_try_stream;
 use bollard::errors::Error as ApiError;
 use bollard::models::{ContainerCreateBody, HostConfig, ImageInspect};
 use bollard::query_parameters::{
     ImportImageOptions, ListContainersOptions, ListImagesOptions, RemoveContainerOptions,
+    StartContainerOptions, WaitContainerOptions,
 };
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -24,6 +26,7 @@ use super::progress::{Event, Hear};
 use crate::model::archive::{self, Content};
 use crate::model::digest::Digest;
 use crate::model::image::Image;
+use crate::model::runtime::HELPER_PATH;
 
 /// Whether another image may lose its tag to the one that is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +57,14 @@ pub enum LoadError {
     /// The archive on disk.
     #[error("the archive cannot be read again")]
     Io(#[source] io::Error),
+    /// It is the image that was signed, and does not run here.
+    #[error("`{tag}` is the signed image, but its own check {}", ended(*.code))]
+    Unsound {
+        /// The tag.
+        tag: String,
+        /// How the check ended, if it did.
+        code: Option<i64>,
+    },
     /// What the engine has is not what was signed.
     #[error("the engine's `{tag}` is not the signed image: {what} is `{found}`, not `{expected}`")]
     Differs {
@@ -68,6 +79,13 @@ pub enum LoadError {
     },
 }
 
+fn ended(code: Option<i64>) -> String {
+    match code {
+        Some(code) => format!("ended with code {code}"),
+        None => format!("did not end within {} seconds", CHECK_LIMIT.as_secs()),
+    }
+}
+
 /// What the engine has, as it says itself.
 #[derive(Debug)]
 pub struct Loaded {
@@ -75,6 +93,17 @@ pub struct Loaded {
     pub id: String,
     /// A container was made from it and removed.
     pub container: String,
+    /// What the image itself could say.
+    pub own: Own,
+}
+
+/// Whether an image can say anything of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Own {
+    /// It has a check of its own, which ran, without a network.
+    Check,
+    /// It has none.
+    Nothing,
 }
 
 /// Pieces that wait between unpacking and the engine.
@@ -227,27 +256,56 @@ fn send_tar(mut tar: impl Read, to: &mpsc::Sender<io::Result<Bytes>>) -> Result<
     }
 }
 
-/// Reads back what the engine has under the tag, compares it with what was signed, and makes and
-/// removes a container.
+/// Reads back what the engine has under the tag, compares it with what was signed, makes a container,
+/// lets it run the image's own check, and removes it.
 pub async fn prove(engine: &Engine, image: &Image) -> Result<Loaded, LoadError> {
     let tag = image.tag.to_string();
     let found = inspect(engine, &tag).await?.unwrap_or_default();
     compare(image, &found)?;
     let id = found.id.unwrap_or_default();
+    let entrypoint = found.config.and_then(|config| config.entrypoint).unwrap_or_default();
+    let own = if entrypoint.iter().any(|word| word == HELPER_PATH) { Own::Check } else { Own::Nothing };
     let body = ContainerCreateBody {
         // By identifier: the tag could move between the comparison and this line.
         image: Some(id.clone()),
-        // An image without services has no command of its own; nothing is started.
-        cmd: Some(vec!["true".to_owned()]),
+        entrypoint: (own == Own::Check).then(|| vec![HELPER_PATH.to_owned()]),
+        // An image without services has no command of its own.
+        cmd: Some(vec![if own == Own::Check { "check" } else { "true" }.to_owned()]),
         host_config: Some(HostConfig { network_mode: Some("none".to_owned()), ..HostConfig::default() }),
         ..ContainerCreateBody::default()
     };
     let created = engine.docker.create_container(None, body).await;
     let container = created.map_err(Engine::refused(format!("create a container from `{tag}`")))?.id;
+    let checked = if own == Own::Check { run_check(engine, &tag, &container).await } else { Ok(()) };
     let options = RemoveContainerOptions { force: true, v: true, ..RemoveContainerOptions::default() };
     let removed = engine.docker.remove_container(&container, Some(options)).await;
+    checked?;
     removed.map_err(Engine::refused(format!("remove container `{container}`")))?;
-    Ok(Loaded { id, container })
+    Ok(Loaded { id, container, own })
+}
+
+/// How long an image may take for its own check, which starts no service.
+const CHECK_LIMIT: Duration = Duration::from_mins(1);
+
+/// `imgforge-init` ran, and misses settings that only whoever starts the node can give.
+const MISSES_SETTINGS: i64 = 64;
+
+/// Starts the image's own check, which reads its configuration and starts no service, and waits for it.
+async fn run_check(engine: &Engine, tag: &str, container: &str) -> Result<(), LoadError> {
+    let refused = |what: &str| Engine::refused(format!("{what} a container from `{tag}`"));
+    let started = engine.docker.start_container(container, None::<StartContainerOptions>).await;
+    started.map_err(refused("start"))?;
+    let mut ends = engine.docker.wait_container(container, None::<WaitContainerOptions>);
+    let code = match tokio::time::timeout(CHECK_LIMIT, ends.next()).await {
+        Ok(Some(Ok(end))) => end.status_code,
+        Ok(Some(Err(ApiError::DockerContainerWaitError { code, .. }))) => code,
+        Ok(Some(Err(error))) => return Err(refused("wait for")(error).into()),
+        Ok(None) | Err(_) => return Err(LoadError::Unsound { tag: tag.to_owned(), code: None }),
+    };
+    match code {
+        0 | MISSES_SETTINGS => Ok(()),
+        code => Err(LoadError::Unsound { tag: tag.to_owned(), code: Some(code) }),
+    }
 }
 
 async fn inspect(engine: &Engine, tag: &str) -> Result<Option<ImageInspect>, EngineError> {
