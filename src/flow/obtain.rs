@@ -120,17 +120,19 @@ async fn fill(
             Err(error) => return Err(error),
         }
     }
+    let mut last = None;
     for (place, _) in failures.iter().filter(|(_, error)| error.is_of_this_way()) {
         match in_one_piece(supply, place, archive, partial, hear).await {
             Err(Error::Receive(error)) if error.is_of_this_store() => {
-                hear(Event::Warning(&said(&error)));
+                if let Some(before) = last.replace(error) {
+                    hear(Event::Warning(&said(&before)));
+                }
             }
             other => return other,
         }
     }
-    // The first store is the one that was asked for, the others are to help.
-    let (_, error) = failures.swap_remove(0);
-    Err(error.into())
+    // Of those that were only asked for parts, the first store is the one that was meant.
+    Err(last.unwrap_or_else(|| failures.swap_remove(0).1).into())
 }
 
 /// An error with its cause, on one line.

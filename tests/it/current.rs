@@ -156,7 +156,7 @@ fn loads_and_proves_on_a_current_engine() {
     channel    stable points to 1.0.0 (sequence 1, expires [TIME])
     release    t-current 1.0.0, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/t-current/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
-    transfer   2.3 kB of 5.9 kB downloaded, 3.6 kB were here
+    transfer   2.3 kB downloaded
     image      t-current/tiny:1.0.0  sha256:[DIGEST]
     proof      Docker has this image: its ID, layers and platform are the signed ones;
                a container was created from it and removed

@@ -35,6 +35,8 @@ fn layer(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     for (name, bytes) in files {
         let mut header = tar::Header::new_ustar();
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_size(bytes.len() as u64);
         header.set_mode(0o755);
         tar.append_data(&mut header, name, bytes.as_slice()).unwrap();
@@ -227,7 +229,7 @@ fn servers_that_do_not_do_as_they_are_asked() {
     integrity  OK
     freshness  OK
     --- stderr
-    warning: store `[URL]` refuses the request for `t-fetch-whims/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz` (the server answered 206: asked for bytes=4396638-4399220, it sends something else): trying another way
+    warning: store `[URL]` refuses the request for `t-fetch-whims/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz` (the server answered 206: asked for bytes=[RANGE], it sends something else): trying another way
     downloading all of `tiny-1.0.0-linux-amd64.tar.gz` in one piece: 4.4 MB
     verifying `tiny-1.0.0-linux-amd64.tar.gz`
     ");
@@ -242,7 +244,7 @@ fn servers_that_do_not_do_as_they_are_asked() {
     integrity  OK
     freshness  OK
     --- stderr
-    warning: store `[URL]` refuses the request for `t-fetch-whims/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz` (the server answered 206: asked for bytes=4396638-4399220, it sends bytes 4396637-4399219/4402874): trying another way
+    warning: store `[URL]` refuses the request for `t-fetch-whims/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz` (the server answered 206: asked for bytes=[RANGE], it sends bytes 4396638-4399220/4402875): trying another way
     downloading all of `tiny-1.0.0-linux-amd64.tar.gz` in one piece: 4.4 MB
     verifying `tiny-1.0.0-linux-amd64.tar.gz`
     ");
@@ -277,7 +279,6 @@ fn servers_that_do_not_do_as_they_are_asked() {
     --- stderr
     warning: store `[URL]` refuses the request for `t-fetch-whims/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz` (the server answered 416): trying another way
     downloading all of `tiny-1.0.0-linux-amd64.tar.gz` in one piece: 4.4 MB
-    warning: store `[URL]` refuses the request for `t-fetch-whims/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz` (the server answered 416)
     error: store `[URL]` refuses the request for `t-fetch-whims/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz`
       cause: the server answered 416
 
@@ -307,10 +308,10 @@ fn servers_that_do_not_do_as_they_are_asked() {
     bench.home.must(&fetch);
     // A page for people in the place of a document, as hotels serve it.
     web.mood(|_| Whim::Status(200, ""));
-    assert_session!(bench.home.session(&fetch), @"
+    assert_session!(bench.home.session(&fetch).replace(&url, "[URL]"), @"
     exit 20
     --- stderr
-    error: store `http://127.0.0.1:37363` cannot be reached for `t-fetch-whims/trust/1.jsonl`
+    error: store `[URL]` cannot be reached for `t-fetch-whims/trust/1.jsonl`
       cause: it sends a web page instead, perhaps of a login or of a hotel's network
 
     hint: run the same command again: it goes on where it stopped
@@ -341,15 +342,14 @@ fn content_that_changes_is_never_spliced() {
         Whim::Serve
     });
     assert_session!(bench.home.session(&["fetch", "tiny", "--no-load", "--from", &url, "--connections", "1"]).replace(&url, "[URL]"), @"
-    exit 20
+    exit 12
     --- stderr
     downloading `tiny-1.0.0-linux-amd64.tar.gz`: 4.4 MB
     warning: store `[URL]` has another `t-fetch-change/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz` now than when reading it began: trying another way
     downloading all of `tiny-1.0.0-linux-amd64.tar.gz` in one piece: 4.4 MB
-    warning: store `[URL]` sent other bytes than were signed, as member 0 of `t-fetch-change/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz`
-    error: store `[URL]` has another `t-fetch-change/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz` now than when reading it began
+    error: store `[URL]` sent other bytes than were signed, as member 0 of `t-fetch-change/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz`
 
-    hint: nothing of the new one was mixed with the old; run the same command again, or ask who publishes: a release never changes
+    hint: nothing of it was loaded; try another store with `--from`, and tell the project
     ");
     // What was right stays, and another store has the rest.
     let session =

@@ -117,6 +117,7 @@ macro_rules! assert_session {
         settings.add_filter(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[TIME]");
         settings.add_filter(r"fresh for \d+ days", "fresh for [DAYS] days");
         settings.add_filter(r"started as process \d+", "started as process [PID]");
+        settings.add_filter(r"bytes=\d+-\d+", "bytes=[RANGE]");
         settings.add_filter(r"Docker \d+\.\S+", "Docker [VERSION]");
         settings.bind(|| insta::assert_snapshot!($session, @$expected));
     }};

@@ -255,7 +255,7 @@ fn a_web_server_in_a_bad_mood() {
     error: store `http://[WEB]` denies access to `t-mood/channels/stable.sigstore.json`
       cause: the server answered 403
 
-    hint: the link or the key expired, or may not do this; get another one
+    hint: the link or the key expired, or may not do this; run the command again with another one: it goes on where it stopped
     ");
     web.mood(channel, "429 Too Many Requests", PAGE);
     assert_session!(fetch(), @"

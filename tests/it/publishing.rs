@@ -196,7 +196,7 @@ fn from_a_bucket_to_a_usb_stick() {
     error: store `s3://images/team` denies access to `t-bucket/trust/1.jsonl`
       cause: the server answered 403: SignatureDoesNotMatch
 
-    hint: the link or the key expired, or may not do this; get another one
+    hint: the link or the key expired, or may not do this; run the command again with another one: it goes on where it stopped
     ");
     assert_session!(project.home.record(&mut project.imgforge(&["releases"])), @"
     exit 2

@@ -188,6 +188,8 @@ pub(crate) fn now() -> Timestamp {
 pub(crate) fn layer(text: &str) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_ustar();
+    header.set_uid(0);
+    header.set_gid(0);
     header.set_size(text.len() as u64);
     header.set_mode(0o755);
     tar.append_data(&mut header, "hello", text.as_bytes()).unwrap();

@@ -12,6 +12,7 @@ use aws_sdk_s3::config::{
 };
 use aws_sdk_s3::error::ConnectorError;
 use aws_sdk_s3::primitives::SdkBody;
+use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
 };
@@ -52,6 +53,8 @@ pub(super) fn client(address: &Address, access: &Access) -> Result<Client, OpenE
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
+        // A long upload on a bad line needs many tries in all; each request still has only its few.
+        .retry_partition(RetryPartition::custom("imgforge").token_bucket(TokenBucket::unlimited()).build())
         // The HTTP client knows how long to wait for a connection and in silence.
         .timeout_config(TimeoutConfig::disabled())
         // On uploads it takes a slow line for a dead one.
