@@ -167,13 +167,13 @@ fn ten_mistakes_at_once() {
 
 #[test]
 fn check_opens_what_a_build_would_send() {
-    let copy = "context = \"files\"\nextends = \"base\"\n\n[[steps]]\ncopy = { paths = [\"app\", \"confg.json\"], to = \"/app/\" }\n";
+    let copy = "context = \"files\"\nextends = \"base\"\n\n[[steps]]\ncopy = { paths = [\"app\", \"cfg.json\"], to = \"/app/\" }\n";
     let home = project(&[
         ("base", "base = \"scratch\"\n"),
         ("one", copy),
         (
             "two",
-            "extends = \"base\"\ncontext = \"filse\"\n[[steps]]\ncopy = { paths = [\"app\"], to = \"/app/\" }\n",
+            "extends = \"base\"\ncontext = \"flies\"\n[[steps]]\ncopy = { paths = [\"app\"], to = \"/app/\" }\n",
         ),
         (
             "three",
@@ -192,11 +192,11 @@ fn check_opens_what_a_build_would_send() {
     error: 4 things are wrong in the recipes
       recipes/four.toml:3:1: there is no file `recipes/files/Dockerfle`
         fix: correct the path, which begins in `context`, or create the file
-      recipes/one.toml:4:1: `confg.json` names nothing in `recipes/files`
+      recipes/one.toml:4:1: `cfg.json` names nothing in `recipes/files`
         fix: there is `config.json`
       recipes/three.toml:3:1: the lock file `files/package-lock.json` is not there
         fix: make it where its package manager runs, and commit it
-      recipes/two.toml:2:1: there is no folder `recipes/filse`
+      recipes/two.toml:2:1: there is no folder `recipes/flies`
         fix: there is `files`: correct `context`
 
     hint: change the file, then run `imgforge recipe check`
@@ -204,7 +204,7 @@ fn check_opens_what_a_build_would_send() {
     for tier in ["two", "three", "four"] {
         fs::remove_file(home.path(&format!("recipes/{tier}.toml"))).unwrap();
     }
-    fs::write(home.path("recipes/one.toml"), copy.replace("confg", "config")).unwrap();
+    fs::write(home.path("recipes/one.toml"), copy.replace("cfg", "config")).unwrap();
     assert_session!(home.session(&["recipe", "check"]), @"
     exit 2
     --- stderr
