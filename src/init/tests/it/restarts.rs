@@ -56,6 +56,8 @@ fn a_killed_service_starts_again_and_the_others_do_not_notice() {
         "b": named("b", SERVE, json!({ "restart": "always", "needs": ["a"] })),
     }));
     let init = start("restarts", &config);
+    // That `b` began says that `a` was started, not that it came to writing.
+    init.until("a", |text| text.lines().count() == 1);
     init.until("b", |text| text.lines().count() == 1);
     kill("KILL", init.read("a").trim());
     init.until("a", |text| text.lines().count() == 2);
