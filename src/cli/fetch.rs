@@ -182,8 +182,8 @@ impl Args {
                 return Ok(Want::File { path: path.clone(), trust: self.trust.trust(context)? });
             }
         };
-        let pin = self.pin(image, context)?;
-        let addresses = if self.from.is_empty() { vec![pin.store] } else { self.from };
+        let (image, addresses) = (image.clone(), self.from.clone());
+        let (pin, addresses) = self.trust.whose(&image, addresses, context)?;
         let stores = addresses.iter().map(|address| context.store(address)).collect::<Result<_, _>>()?;
         Ok(Want::Tier(Tier {
             project: pin.project,
@@ -196,20 +196,40 @@ impl Args {
             bond: if self.trust.key.is_some() { Bond::Once } else { Bond::Pinned },
         }))
     }
+}
 
-    /// The pinned project, or the one that `--key` and `--from` describe for this one fetch.
-    fn pin(&self, image: &Image, context: &Context<'_>) -> Result<Pin, Failure> {
-        match (&self.trust.key, self.from.first(), &image.project) {
-            (Some(key), Some(store), Some(project)) => {
-                Ok(Pin { project: project.clone(), key: keyring::public_file(key)?, store: store.clone() })
+impl TrustArgs {
+    /// The pinned project, or the one that `--key` and `--from` describe for this one fetch; and its stores.
+    fn whose(
+        &self,
+        image: &Image,
+        mut from: Vec<Address>,
+        context: &Context<'_>,
+    ) -> Result<(Pin, Vec<Address>), Failure> {
+        let pin = match (&self.key, &image.project) {
+            (Some(key), named) => {
+                // Without its name, the address has to be the project's own folder.
+                let project = match named {
+                    Some(project) => Some(project.clone()),
+                    None => from.iter().map(Address::split).collect::<Option<Vec<_>>>().and_then(|folders| {
+                        let project = folders.first()?.1.clone();
+                        from = folders.into_iter().map(|(store, _)| store).collect();
+                        Some(project)
+                    }),
+                };
+                let (Some(project), Some(store)) = (project, from.first().cloned()) else {
+                    return Err(Failure::usage(
+                        "`--key` needs to know the project and the store",
+                        "write `imgforge fetch --verify PROJECT/TIER --key cosign.pub --from STORE`, or the project's own folder, `--from STORE/PROJECT`",
+                    ));
+                };
+                Pin { project, key: keyring::public_file(key)?, store }
             }
-            (Some(_), _, _) => Err(Failure::usage(
-                "`--key` needs to know the project and the store",
-                "write `imgforge fetch --verify PROJECT/TIER --key cosign.pub --from STORE`",
-            )),
-            (None, _, Some(project)) => Ok(pin::get(&context.config.pins, project)?),
-            (None, _, None) => Ok(pin::only(&context.config.pins)?),
-        }
+            (None, Some(project)) => pin::get(&context.config.pins, project)?,
+            (None, None) => pin::only(&context.config.pins)?,
+        };
+        let from = if from.is_empty() { vec![pin.store.clone()] } else { from };
+        Ok((pin, from))
     }
 }
 

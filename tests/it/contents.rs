@@ -204,7 +204,7 @@ fn layers_that_are_not_the_signed_ones() {
     exit 12
     --- stderr
     error: archive `tiny-1.0.0-linux-amd64.tar.gz` does not hold the image that it should
-      cause: `blobs/sha256/923e4bb9ab39ebebc00c07f4fa820dff7a9a234b7e8b2b445ab0c5e5d6ae80a2` has other bytes
+      cause: `blobs/sha256/9fe451db9b4e72d2055704dcdea7e73deaa93583e9da42ca65b8e860dce4e795` has other bytes
 
     hint: the file was damaged or replaced, nothing was loaded; fetch it again
     ");

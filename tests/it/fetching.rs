@@ -442,3 +442,20 @@ fn a_full_disk_is_noticed_beforehand() {
     hint: make room, or put the cache elsewhere with `XDG_CACHE_HOME`
     ");
 }
+
+#[test]
+fn one_line_is_enough_for_who_has_only_a_key() {
+    let (bench, web) = project("t-fetch-line");
+    fs::remove_dir_all(bench.home.path(".config")).unwrap();
+    let folder = format!("{}/t-fetch-line", web.url());
+    let said =
+        bench.home.session(&["fetch", "tiny", "--no-load", "--from", &folder, "--key", "keys/cosign.pub"]);
+    assert!(said.starts_with("exit 0"), "{said}");
+    assert_session!(bench.home.session(&["fetch", "tiny", "--from", &web.url(), "--key", "keys/cosign.pub"]), @"
+    exit 2
+    --- stderr
+    error: `--key` needs to know the project and the store
+
+    hint: write `imgforge fetch --verify PROJECT/TIER --key cosign.pub --from STORE`, or the project's own folder, `--from STORE/PROJECT`
+    ");
+}

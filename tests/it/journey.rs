@@ -81,7 +81,7 @@ fn from_recipe_to_healthy_container() {
     transfer   161.8 MB downloaded
     image      noderr/oracle:0.0.7  sha256:[DIGEST]
     proof      Docker has this image: its ID, layers and platform are the signed ones;
-               a container was created from it and removed
+               a container of it ran the image's own check without a network, and was removed
     integrity  OK
     freshness  OK
     ");

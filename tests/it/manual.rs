@@ -563,7 +563,7 @@ fn wrong_use_is_explained() {
     --- stderr
     error: `--key` needs to know the project and the store
 
-    hint: write `imgforge fetch --verify PROJECT/TIER --key cosign.pub --from STORE`
+    hint: write `imgforge fetch --verify PROJECT/TIER --key cosign.pub --from STORE`, or the project's own folder, `--from STORE/PROJECT`
     ");
     home.must(&["trust", "add", "p", "--key", "keys/cosign.pub", "--from", "store"]);
     let mut address = home.imgforge(&["fetch", "oracle"]);

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use reqwest::Url;
 
+use crate::model::name::ProjectName;
+
 /// Where a store is. Parsed once; [`super::Store::open`] makes a store of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
@@ -37,6 +39,36 @@ pub enum BadAddress {
     /// A URL.
     #[error("`{0}` is not the address of a web server: no user, no `?`, no `#`")]
     Url(String),
+}
+
+impl Address {
+    /// The store and the project of an address that names both: `https://host/images/noderr` is the folder
+    /// of `noderr` in `https://host/images`.
+    #[must_use]
+    pub fn split(&self) -> Option<(Self, ProjectName)> {
+        let project = |name: &str| name.parse().ok();
+        match self {
+            Self::Directory(path) => {
+                let project = project(path.file_name()?.to_str()?)?;
+                Some((Self::Directory(path.parent()?.to_owned()), project))
+            }
+            Self::Bucket { bucket, prefix } => {
+                let path = prefix.trim_end_matches('/');
+                let (before, last) = path.rsplit_once('/').unwrap_or(("", path));
+                let prefix = if before.is_empty() { String::new() } else { format!("{before}/") };
+                Some((Self::Bucket { bucket: bucket.clone(), prefix }, project(last)?))
+            }
+            Self::Web(url) => {
+                let (before, last) = url.rsplit_once('/')?;
+                // Not the host.
+                let is_path = before.split_once("://").is_some_and(|(_, rest)| !rest.is_empty());
+                is_path
+                    .then(|| project(last))
+                    .flatten()
+                    .map(|project| (Self::Web(before.to_owned()), project))
+            }
+        }
+    }
 }
 
 impl FromStr for Address {
@@ -115,6 +147,23 @@ mod tests {
         assert_eq!("s3://images/a/".parse::<Address>().unwrap().to_string(), "s3://images/a");
         assert_eq!("https://dl.example/".parse::<Address>().unwrap().to_string(), "https://dl.example");
         assert_eq!("file:///srv".parse::<Address>().unwrap().to_string(), "/srv");
+    }
+
+    #[test]
+    fn the_folder_of_a_project_is_store_and_project() {
+        for (text, store) in [
+            ("https://dl.example/images/noderr", "https://dl.example/images"),
+            ("https://dl.example/noderr", "https://dl.example"),
+            ("s3://images/team/noderr", "s3://images/team"),
+            ("s3://images/noderr", "s3://images"),
+            ("/media/usb/noderr", "/media/usb"),
+        ] {
+            let (found, project) = text.parse::<Address>().unwrap().split().unwrap();
+            assert_eq!((found.to_string().as_str(), project.as_str()), (store, "noderr"));
+        }
+        for text in ["https://noderr", "s3://noderr", "/", "https://dl.example/No"] {
+            assert!(text.parse::<Address>().unwrap().split().is_none(), "{text}");
+        }
     }
 
     #[test]

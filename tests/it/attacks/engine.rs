@@ -18,7 +18,7 @@ fn a_tag_that_belongs_to_another_image() {
     exit 1
     --- stderr
     verifying `tiny-1.0.0-linux-amd64.tar.gz`, which is here already
-    warning: it is damaged, and mended: archive `tiny-1.0.0-linux-amd64.tar.gz` does not match its release: expected 2332 bytes before the seal, found 2327
+    warning: it is damaged, and mended: archive `tiny-1.0.0-linux-amd64.tar.gz` does not match its release: expected 2338 bytes before the seal, found 2326
     downloading `tiny-1.0.0-linux-amd64.tar.gz`: 5.9 kB
     verifying `tiny-1.0.0-linux-amd64.tar.gz`
     error: the engine already has another image named `t-tag/tiny:1.0.0`
