@@ -28,6 +28,7 @@ pub use address::{Address, BadAddress};
 pub use bucket::Bucket;
 pub use fault::{Answer, Fault};
 pub use key::Key;
+use reader::From;
 pub use reader::Reader;
 pub use web::Web;
 pub(super) use web::pause;
@@ -216,8 +217,8 @@ impl Store {
     async fn span(&self, key: &Key, span: Span) -> Result<Reader, StoreError> {
         let reader = match self {
             Self::Directory(root) => directory::open(root, key, span),
-            Self::Bucket(bucket) => Reader::bucket(bucket, key, span).await,
-            Self::Web(web) => Reader::web(web, key, span).await,
+            Self::Bucket(bucket) => Reader::open(From::Bucket(bucket.clone()), key, span).await,
+            Self::Web(web) => Reader::open(From::Web(web.clone()), key, span).await,
         };
         reader.map_err(|fault| self.error(key, fault))
     }

@@ -7,10 +7,10 @@ use std::io::Read as _;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 
-use super::bucket::{self, Bucket};
+use super::bucket::Bucket;
 use super::fault::Fault;
 use super::span::{Extent, Span};
-use super::web::{self, Web, pause};
+use super::web::{Web, pause};
 use super::{Key, io};
 use crate::step::stream::PIECE;
 
@@ -27,14 +27,33 @@ pub struct Reader {
     body: Body,
 }
 
-#[derive(Clone)]
-enum From {
+/// Who is asked.
+pub(super) enum From {
     Directory,
     Web(Web),
     Bucket(Bucket),
 }
 
-enum Body {
+impl From {
+    /// Bytes of an object; with its validator, only if it still is the same one.
+    async fn get(&self, key: &Key, span: Span, same: Option<&str>) -> Result<Got, Fault> {
+        match self {
+            // A file is open, and nothing of it is asked for again.
+            Self::Directory => Err(Fault::Missing),
+            Self::Web(web) => web.get(key, span, same).await,
+            Self::Bucket(bucket) => bucket.get(key, span, same).await,
+        }
+    }
+}
+
+/// An answer whose beginning is known to be right.
+pub(super) struct Got {
+    pub(super) extent: Extent,
+    pub(super) etag: Option<String>,
+    pub(super) body: Body,
+}
+
+pub(super) enum Body {
     File(File),
     Web(reqwest::Response),
     Bucket(ByteStream),
@@ -49,16 +68,11 @@ impl Reader {
         Self { from: From::Directory, key, at, end, total, etag: None, body: Body::File(file) }
     }
 
-    pub(super) async fn web(web: &Web, key: &Key, span: Span) -> Result<Self, Fault> {
-        let web::Got { extent: Extent { bytes, total }, etag, answer } = web.get(key, span, None).await?;
-        let (at, end, key, from) = (bytes.start, bytes.end, key.clone(), From::Web(web.clone()));
-        Ok(Self { from, key, at, end, total, etag, body: Body::Web(answer) })
-    }
-
-    pub(super) async fn bucket(bucket: &Bucket, key: &Key, span: Span) -> Result<Self, Fault> {
-        let bucket::Got { extent: Extent { bytes, total }, etag, body } = bucket.get(key, span, None).await?;
-        let (at, end, key, from) = (bytes.start, bytes.end, key.clone(), From::Bucket(bucket.clone()));
-        Ok(Self { from, key, at, end, total, etag, body: Body::Bucket(body) })
+    /// Bytes of an object on a server.
+    pub(super) async fn open(from: From, key: &Key, span: Span) -> Result<Self, Fault> {
+        let Got { extent: Extent { bytes, total }, etag, body } = from.get(key, span, None).await?;
+        let (at, end, key) = (bytes.start, bytes.end, key.clone());
+        Ok(Self { from, key, at, end, total, etag, body })
     }
 
     /// The size of the object.
@@ -94,13 +108,7 @@ impl Reader {
                 end if end == self.total => Span::From(self.at),
                 end => Span::Part { start: self.at, end },
             };
-            match &self.from {
-                From::Directory => return Err(fault),
-                From::Web(web) => self.body = Body::Web(web.get(&self.key, rest, Some(etag)).await?.answer),
-                From::Bucket(bucket) => {
-                    self.body = Body::Bucket(bucket.get(&self.key, rest, Some(etag)).await?.body);
-                }
-            }
+            self.body = self.from.get(&self.key, rest, Some(etag)).await?.body;
         }
     }
 

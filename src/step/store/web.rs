@@ -9,7 +9,8 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode};
 
 use super::Key;
 use super::fault::Fault;
-use super::span::{Extent, Span};
+use super::reader::{Body, Got};
+use super::span::Span;
 
 /// A web server, or the public domain of a bucket.
 #[derive(Debug, Clone)]
@@ -26,13 +27,6 @@ pub(super) enum Kind {
     Folder,
     /// One object. The URL may hold a signature, so only its beginning is ever shown.
     Object,
-}
-
-/// An answer whose beginning is known to be right.
-pub(super) struct Got {
-    pub(super) extent: Extent,
-    pub(super) etag: Option<String>,
-    pub(super) answer: Response,
 }
 
 /// Tries for one request.
@@ -71,7 +65,7 @@ impl Web {
         let range = if partial { Some(text(CONTENT_RANGE).unwrap_or_default()) } else { None };
         let length = text(CONTENT_LENGTH).and_then(|length| length.parse().ok());
         let extent = span.answered(range, length)?;
-        Ok(Got { extent, etag, answer })
+        Ok(Got { extent, etag, body: Body::Web(answer) })
     }
 
     /// The size of an object; `None` when there is none.

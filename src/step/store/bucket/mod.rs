@@ -22,7 +22,8 @@ use md5::{Digest as _, Md5};
 
 use super::access::{Access, OpenError};
 use super::fault::{Answer, Fault};
-use super::span::{Extent, Span};
+use super::reader::{Body, From, Got};
+use super::span::Span;
 use super::{Address, Key, Put, Reader, Source};
 use crate::model::image::Blob;
 use crate::step::atomic;
@@ -36,13 +37,6 @@ pub struct Bucket {
     name: String,
     prefix: String,
     uploads: PathBuf,
-}
-
-/// An answer whose beginning is known to be right.
-pub(super) struct Got {
-    pub(super) extent: Extent,
-    pub(super) etag: Option<String>,
-    pub(super) body: ByteStream,
 }
 
 /// The name of the metadata with the digest of an object.
@@ -83,7 +77,7 @@ impl Bucket {
         }
         let length = object.content_length.and_then(|length| u64::try_from(length).ok());
         let extent = span.answered(object.content_range.as_deref(), length)?;
-        Ok(Got { extent, etag: object.e_tag, body: object.body })
+        Ok(Got { extent, etag: object.e_tag, body: Body::Bucket(object.body) })
     }
 
     /// The size of an object and the digest that it was put with; `None` when there is none.
@@ -113,7 +107,7 @@ impl Bucket {
             Some((_, Some(digest))) => digest == expected.digest.hex(),
             // Somebody else's tool put it there.
             Some((_, None)) => {
-                let mut reader = Reader::bucket(self, key, Span::From(0)).await?;
+                let mut reader = Reader::open(From::Bucket(self.clone()), key, Span::From(0)).await?;
                 let mut hashing = stream::Hashing::new(std::io::sink());
                 while let Some(piece) = reader.next().await? {
                     std::io::Write::write_all(&mut hashing, &piece)?;
@@ -193,7 +187,7 @@ impl Bucket {
     }
 
     async fn current(&self, key: &Key) -> Result<(Option<Vec<u8>>, Option<String>), Fault> {
-        match Reader::bucket(self, key, Span::From(0)).await {
+        match Reader::open(From::Bucket(self.clone()), key, Span::From(0)).await {
             Ok(mut reader) => {
                 let etag = reader.etag().map(str::to_owned);
                 Ok((Some(reader.to_end(super::MAX_POINTER).await?), etag))
