@@ -239,9 +239,12 @@ async fn deliver(ready: Ready, fate: Fate, hear: Hear<'_>) -> Result<Fetched, Er
     match fate {
         Fate::Load { engine, retag, proof } => {
             let engine = Engine::connect(&engine).await?;
-            load::load(&engine, &checked, retag, hear).await?;
+            let known = load::load(&engine, &checked, retag, hear).await?;
             if proof == Proof::Proven {
-                loaded = Some(load::prove(&engine, &checked.archive().image).await?);
+                loaded = match known {
+                    Some(loaded) => Some(loaded),
+                    None => Some(load::prove(&engine, &checked.archive().image).await?),
+                };
             }
         }
         Fate::Keep(None) => {}

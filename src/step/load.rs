@@ -110,12 +110,18 @@ pub enum Own {
 const QUEUE: usize = 8;
 const PIECE: usize = 1 << 18;
 
-/// Loads the image, unless the engine has it already.
-pub async fn load(engine: &Engine, checked: &Checked, retag: Retag, hear: Hear<'_>) -> Result<(), LoadError> {
+/// Loads the image, unless the engine has it already. Tells what [`prove`] would, where that had to be
+/// found out on the way.
+pub async fn load(
+    engine: &Engine,
+    checked: &Checked,
+    retag: Retag,
+    hear: Hear<'_>,
+) -> Result<Option<Loaded>, LoadError> {
     let image = &checked.archive().image;
     let tag = image.tag.to_string();
     match inspect(engine, &tag).await? {
-        Some(found) if compare(image, &found).is_ok() => return Ok(()),
+        Some(found) if compare(image, &found).is_ok() => return Ok(None),
         Some(found) if retag == Retag::Refuse => {
             return Err(LoadError::Taken { tag, id: found.id.unwrap_or_default() });
         }
@@ -128,12 +134,15 @@ pub async fn load(engine: &Engine, checked: &Checked, retag: Retag, hear: Hear<'
         hear(Event::Doing(&format!("{doing}, which has {there} of its {all} layers")));
         // Engines take an image without its layers, and some do even when they lack them: only a
         // container shows whether all of it is there.
-        if send(engine, &tag, checked.open_tar(&held)).await.is_ok() && prove(engine, image).await.is_ok() {
-            return Ok(());
+        if send(engine, &tag, checked.open_tar(&held)).await.is_ok()
+            && let Ok(loaded) = prove(engine, image).await
+        {
+            return Ok(Some(loaded));
         }
     }
     hear(Event::Doing(&doing));
-    send(engine, &tag, checked.open_tar(&[])).await
+    send(engine, &tag, checked.open_tar(&[])).await?;
+    Ok(None)
 }
 
 /// The names of the images that containers are made from, whether they run or not.
