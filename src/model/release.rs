@@ -13,6 +13,7 @@ use super::document::{Document, Subject};
 use super::image::{Blob, Image};
 use super::name::{ImageTag, Platform, ProjectName, TierName, Version};
 use super::seal::Verified;
+use super::words::quoted;
 
 /// File name of a sealed release, beside its archives.
 pub const FILE_NAME: &str = "release.sigstore.json";
@@ -50,6 +51,14 @@ pub struct Archive {
     pub image: Image,
 }
 
+impl Release {
+    /// Its files, for messages.
+    #[must_use]
+    pub fn file_names(&self) -> String {
+        quoted(self.archives.iter().map(|archive| &archive.file))
+    }
+}
+
 /// An archive's file as it is published, with the sealed release at its end. What `SHA256SUMS` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Whole {
@@ -65,15 +74,21 @@ impl Archive {
     pub fn platform(&self) -> &Platform {
         &self.image.platform
     }
+
+    /// Where the index begins, and all that follows the reproducible part when the file carries this sealed
+    /// release: both are known before a byte of it is. `None` when the sizes cannot be those of an archive.
+    #[must_use]
+    pub fn end(&self, sealed: &[u8]) -> Option<(u64, Vec<u8>)> {
+        let index_at = tail::index_at(self.size, self.index.size)?;
+        Some((index_at, tail::after(Footer { index_at, body: self.size }, Some(sealed))))
+    }
 }
 
 impl Verified<Archive> {
-    /// Where the index begins, and all that follows the reproducible part: both are known before a byte of
-    /// the file is. `None` when the sizes cannot be those of an archive.
+    /// [`Archive::end`] with the very release that this was found in.
     #[must_use]
-    pub fn end(&self) -> Option<(u64, Vec<u8>)> {
-        let index_at = tail::index_at(self.size, self.index.size)?;
-        Some((index_at, tail::after(Footer { index_at, body: self.size }, Some(self.sealed_bytes()))))
+    pub fn sealed_end(&self) -> Option<(u64, Vec<u8>)> {
+        self.end(self.sealed_bytes())
     }
 }
 

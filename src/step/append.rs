@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::atomic::Draft;
 use super::progress::{Counted, Hear};
-use crate::model::archive::tail::{self, Footer};
-use crate::model::digest::Hasher;
+use super::stream::Hashing;
 use crate::model::image::Blob;
 use crate::model::release::{Archive, Release, Whole};
 use crate::model::seal::Sealed;
@@ -34,27 +33,17 @@ pub fn seal(
     let path = folder.join(&archive.file);
     let io = |error| AppendError::Io(path.clone(), error);
     let changed = || AppendError::Changed(path.clone());
-    let index_at = tail::index_at(archive.size, archive.index.size).ok_or_else(changed)?;
-    let after = tail::after(Footer { index_at, body: archive.size }, Some(sealed.bytes()));
+    let (_, after) = archive.end(sealed.bytes()).ok_or_else(changed)?;
 
     let mut body = Counted::new(File::open(&path).map_err(io)?, archive.size, hear).take(archive.size);
     let mut draft = Draft::beside(&path).map_err(io)?;
-    let mut hasher = Hasher::default();
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        let read = body.read(&mut buffer).map_err(io)?;
-        if read == 0 {
-            break;
-        }
-        hasher.update(&buffer[..read]);
-        draft.file().write_all(&buffer[..read]).map_err(io)?;
-    }
-    if (hasher.size(), hasher.clone().finish()) != (archive.size, archive.digest) {
+    let mut out = Hashing::new(draft.file());
+    out.take_in(&mut body).map_err(io)?;
+    if out.so_far() != (Blob { digest: archive.digest, size: archive.size }) {
         return Err(changed());
     }
-    hasher.update(&after);
-    draft.file().write_all(&after).map_err(io)?;
+    out.write_all(&after).map_err(io)?;
+    let blob = out.blob();
     draft.keep(&path, 0o644).map_err(io)?;
-    let blob = Blob { size: hasher.size(), digest: hasher.finish() };
     Ok(Whole { file: archive.file.clone(), blob })
 }

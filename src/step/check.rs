@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use super::members::{self, MemberError, Part, TailError};
 use super::progress::{Event, Hear};
+use super::stream;
 use crate::model::archive::index::Index;
 use crate::model::archive::tail::Tail;
 use crate::model::archive::{self, Content, Entry, padding};
@@ -250,17 +251,7 @@ pub fn describe(path: &Path, tier: &TierName, image: Image, hear: Hear<'_>) -> R
 /// Digest of the beginning of a file.
 fn digest(mut file: &File, size: u64) -> io::Result<Blob> {
     io::Seek::rewind(&mut file)?;
-    let mut hasher = Hasher::default();
-    let mut buffer = vec![0; 1 << 18];
-    let mut part = file.take(size);
-    loop {
-        match part.read(&mut buffer)? {
-            0 => break,
-            read => hasher.update(&buffer[..read]),
-        }
-    }
-    let size = hasher.size();
-    Ok(Blob { digest: hasher.finish(), size })
+    stream::measure(&mut file.take(size))
 }
 
 /// Reads every member, and compares the tar with the one that follows from the image.

@@ -12,7 +12,7 @@ use oci_spec::image::ImageManifest;
 use serde::{Deserialize, Serialize};
 
 use super::atomic::{self, Draft};
-use super::stream::Hashing;
+use super::stream::{self, Hashing};
 use crate::model::digest::{Digest, Hasher};
 use crate::model::image::{Blob, Image, ImageError, Mark};
 use crate::model::name::{ImageTag, Platform};
@@ -150,17 +150,9 @@ impl ContentStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(self.io(error)),
         };
-        let mut hasher = Hasher::default();
-        let mut buffer = vec![0; 1 << 18];
-        loop {
-            match file.read(&mut buffer).map_err(|error| self.io(error))? {
-                0 => break,
-                read => hasher.update(&buffer[..read]),
-            }
-        }
-        let size = hasher.size();
-        if hasher.finish() == *digest {
-            return Ok(Some(size));
+        let found = stream::measure(&mut file).map_err(|error| self.io(error))?;
+        if found.digest == *digest {
+            return Ok(Some(found.size));
         }
         self.discard(digest)?;
         Ok(None)

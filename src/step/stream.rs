@@ -20,6 +20,24 @@ impl<W: Write> Hashing<W> {
         Self { out, hasher: Hasher::default() }
     }
 
+    /// Takes in all of a stream.
+    pub fn take_in(&mut self, from: &mut impl Read) -> io::Result<()> {
+        let mut buffer = vec![0; PIECE];
+        loop {
+            match from.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(read) => self.write_all(&buffer[..read])?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What was written so far.
+    pub fn so_far(&self) -> Blob {
+        Blob { digest: self.hasher.clone().finish(), size: self.hasher.size() }
+    }
+
     /// What was written.
     pub fn blob(self) -> Blob {
         let size = self.hasher.size();
@@ -42,15 +60,8 @@ impl<W: Write> Write for Hashing<W> {
 /// Copies to the end, and tells what it was.
 pub fn copy(from: &mut impl Read, to: impl Write) -> io::Result<Blob> {
     let mut out = Hashing::new(to);
-    let mut buffer = vec![0; PIECE];
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => return Ok(out.blob()),
-            Ok(read) => out.write_all(&buffer[..read])?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    out.take_in(from)?;
+    Ok(out.blob())
 }
 
 /// What a stream is, to its end.
