@@ -1,6 +1,7 @@
 //! Which engine and which builders a command means: options before environment before files.
 
 use imgforge::model::builder::Settings;
+use imgforge::model::words::quoted;
 use imgforge::step::build::Builder;
 use imgforge::step::engine::Address;
 use imgforge::step::engine::address::Credentials;
@@ -60,13 +61,10 @@ impl Endpoints {
                     "write `[builders.{asked}]` with an `endpoint` into `imgforge.toml`, or give an address"
                 ),
             )),
-            None => {
-                let known: Vec<String> = configured.keys().map(|name| format!("`{name}`")).collect();
-                Err(Failure::usage(
-                    format!("there is no builder `{asked}`; `imgforge.toml` names {}", known.join(", ")),
-                    "choose one of them, or give an address",
-                ))
-            }
+            None => Err(Failure::usage(
+                format!("there is no builder `{asked}`; `imgforge.toml` names {}", quoted(configured.keys())),
+                "choose one of them, or give an address",
+            )),
         }
     }
 }

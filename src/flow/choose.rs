@@ -79,7 +79,7 @@ pub(super) async fn link(order: &Order, store: &Store, trust: &Trust) -> Result<
     seen.permits(&ChannelName::stable(), &release.version, &trusted)?;
     let archive = release.archive_with(&index).ok_or_else(|| Error::NotInRelease {
         file: store.address().to_string(),
-        present: list(release.archives.iter().map(|archive| &archive.file)),
+        present: release.file_names(),
     })?;
     let places = vec![Location { store: store.clone(), key }];
     Ok(Choice { release, archive, channel: None, trusted, places, memory: None, note: None })
@@ -186,11 +186,6 @@ fn no_archive(wanted: &Tier, release: &Release) -> Error {
         version: release.version.clone(),
         tier: wanted.tier.clone(),
         platform: wanted.platform.clone(),
-        present: list(release.archives.iter().map(|archive| &archive.file)),
+        present: release.file_names(),
     }
-}
-
-/// Names in backticks, for messages.
-pub(super) fn list<'a>(names: impl Iterator<Item = &'a String>) -> String {
-    names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::Error;
-use super::choose::list;
 use super::pointer::Publisher;
 use crate::model::name::{ChannelName, Platform, TierName, Version};
 use crate::model::release::Archive;
@@ -51,7 +50,7 @@ pub async fn link(publisher: &Publisher, wanted: &Wanted) -> Result<Link, Error>
         version: version.clone(),
         tier: wanted.tier.clone(),
         platform: wanted.platform.clone(),
-        present: list(release.archives.iter().map(|archive| &archive.file)),
+        present: release.file_names(),
     })?;
     let key = Key::file(&publisher.project, &version, &archive.file);
     let url = publisher.store.link(&key, wanted.lifetime).await?;

@@ -152,13 +152,13 @@ async fn by_members(
     hear: Hear<'_>,
 ) -> Result<Origin, Error> {
     let io = |error| DownloadError::Io(supply.folder.to_owned(), error);
-    let (index_at, after) = archive.end().ok_or_else(|| ReceiveError::Wrong {
+    let (index_at, after) = archive.sealed_end().ok_or_else(|| ReceiveError::Wrong {
         place: place.clone(),
         what: "the release's sizes".to_owned(),
     })?;
     let index = receive::index(place, archive, index_at, &after).await?;
     let size = archive.size + after.len() as u64;
-    partial.size(size).map_err(io)?;
+    reserve(supply, partial, size)?;
     partial.write(&tail::index_member(&index.to_bytes()), index_at).map_err(io)?;
     partial.write(&after, archive.size).map_err(io)?;
 
@@ -166,7 +166,6 @@ async fn by_members(
     let wanted: Vec<usize> = (0..present.len()).filter(|member| !present[*member]).collect();
     let missing = from_seeds(supply, archive, &index, &wanted, partial, hear)?;
     let needed: u64 = missing.iter().map(|member| u64::from(index.members()[*member].packed)).sum();
-    disk::room(supply.folder, size.saturating_sub(partial.allocated().map_err(io)?))?;
     hear(Event::Doing(&match index_at - needed {
         0 => format!("downloading `{}`: {}", archive.file, Size(size)),
         kept => {
@@ -177,6 +176,13 @@ async fn by_members(
     // With the index, which came first.
     let fetched = fetched + (archive.size - index_at);
     Ok(Origin { size, kept: index_at - needed, fetched })
+}
+
+/// Makes sure that all of a file finds room, before anything of it is written.
+fn reserve(supply: &Supply<'_>, partial: &Partial, size: u64) -> Result<(), Error> {
+    let io = |error| DownloadError::Io(supply.folder.to_owned(), error);
+    partial.size(size).map_err(io)?;
+    Ok(disk::room(supply.folder, size.saturating_sub(partial.allocated().map_err(io)?))?)
 }
 
 /// Copies members from other archives here. Tells which are in none of them.
@@ -212,10 +218,8 @@ async fn in_one_piece(
     partial: &Partial,
     hear: Hear<'_>,
 ) -> Result<Origin, Error> {
-    let io = |error| DownloadError::Io(supply.folder.to_owned(), error);
-    let size = archive.size + archive.end().map_or(0, |(_, after)| after.len() as u64);
-    partial.size(size).map_err(io)?;
-    disk::room(supply.folder, size.saturating_sub(partial.allocated().map_err(io)?))?;
+    let size = archive.size + archive.sealed_end().map_or(0, |(_, after)| after.len() as u64);
+    reserve(supply, partial, size)?;
     hear(Event::Doing(&format!("downloading all of `{}` in one piece: {}", archive.file, Size(size))));
     // The index may have come before the store refused to give more: then nothing wrong is written.
     match members::tail(partial.file()) {

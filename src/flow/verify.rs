@@ -154,7 +154,7 @@ pub fn verify(ask: &Question, log: &mut Log, hear: Hear<'_>) -> Result<Sound, Er
         },
         None => release.archives.iter().filter_map(|archive| release.archive_named(&archive.file)).collect(),
     };
-    let present = || super::choose::list(release.archives.iter().map(|archive| &archive.file));
+    let present = || release.file_names();
     let strange = || Error::NotInRelease { file: file.clone().unwrap_or_default(), present: present() };
     let known = if wanted.is_empty() { Err(strange()) } else { Ok(()) };
     log.note("release names the archive", file.as_deref().unwrap_or("all of it"), known)?;

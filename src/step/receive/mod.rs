@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -209,7 +209,8 @@ struct Reception<'a> {
     index: &'a Index,
     to: &'a File,
     jobs: Mutex<VecDeque<Fetch>>,
-    failures: Mutex<u32>,
+    /// Requests in a row that failed.
+    failures: AtomicU32,
     received: AtomicU64,
     total: u64,
     brake: Option<Brake>,
@@ -228,7 +229,7 @@ impl<'a> Reception<'a> {
     ) -> Self {
         let total = jobs.iter().map(|job| job.bytes.end - job.bytes.start).sum();
         hear(Event::Bytes { done: 0, total });
-        let (jobs, failures, received) = (Mutex::new(jobs), Mutex::new(0), AtomicU64::new(0));
+        let (jobs, failures, received) = (Mutex::new(jobs), AtomicU32::new(0), AtomicU64::new(0));
         let brake = line.rate.map(Brake::new);
         Self { place, way, index, to, jobs, failures, received, total, brake, hear }
     }
@@ -240,11 +241,7 @@ impl<'a> Reception<'a> {
             let Some(mut job) = lock(&self.jobs).pop_front() else { return Ok(()) };
             let Err(error) = self.receive(&mut job).await else { continue };
             lock(&self.jobs).push_front(job);
-            let failures = {
-                let mut failures = lock(&self.failures);
-                *failures += 1;
-                *failures
-            };
+            let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
             if !matches!(error, ReceiveError::Store(StoreError::Unreachable { .. })) || failures >= TRIES {
                 return Err(error);
             }
@@ -276,7 +273,7 @@ impl<'a> Reception<'a> {
             let place = self.index.place(number);
             self.to.write_all_at(&packed, place.start).map_err(ReceiveError::Write)?;
             (job.members.start, job.bytes.start) = (number + 1, place.end);
-            *lock(&self.failures) = 0;
+            self.failures.store(0, Ordering::Relaxed);
             let done = self.received.fetch_add(u64::from(member.packed), Ordering::Relaxed);
             (self.hear)(Event::Bytes { done: done + u64::from(member.packed), total: self.total });
             if let Some(brake) = &self.brake {
