@@ -7,6 +7,9 @@ export PATH := $(TOOLS):$(PATH)
 INIT_MANIFEST := --manifest-path src/init/Cargo.toml
 INIT := $(INIT_MANIFEST) --target-dir target/init
 
+# Ours, and the one that `imgforge init` writes.
+WORKFLOWS := $(wildcard .github/workflows/*.yml) src/model/scaffold/ci.yml
+
 .PHONY: demo test bench bench-build check tools
 
 # The whole journey, from recipe to healthy container, on this machine.
@@ -41,6 +44,9 @@ check: tools
 	cargo deny --locked check bans licenses sources
 	cargo deny --locked $(INIT_MANIFEST) --config deny.toml check bans licenses sources
 	typos
+	actionlint $(WORKFLOWS)
+	@# Offline: what it would look up is only whether a pinned action is known to be bad.
+	zizmor --offline --no-progress --quiet $(WORKFLOWS) action.yml
 
 tools:
 	@tests/setup/tools
