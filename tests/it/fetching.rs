@@ -2,21 +2,16 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use imgforge::flow::obtain::{self, Obtained, Supply};
 use imgforge::model::key::TrustedKeys;
 use imgforge::model::release::Archive;
 use imgforge::model::seal::Verified;
-use imgforge::step::progress::Event;
-use imgforge::step::receive::{Line, Location};
-use imgforge::step::store::{Access, Key, Store};
 
 use crate::assert_session;
 use crate::harness::{run, tool};
 use crate::web::{Web, Whim};
-use crate::workbench::{Bench, wait};
+use crate::workbench::Bench;
 
 /// Bytes that nobody can compress; another seed gives others.
 fn noise(size: usize, seed: u64) -> Vec<u8> {
@@ -45,14 +40,14 @@ fn layer(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// A project whose first version holds 4 MiB that its second shares, and 200 kB that it does not.
-fn project(name: &str) -> (Bench, Web) {
+pub(crate) fn project(name: &str) -> (Bench, Web) {
     let bench = Bench::new(name);
     publish(&bench, "1.0.0", 1);
     let web = Web::serve(&bench.home.path("store"));
     (bench, web)
 }
 
-fn publish(bench: &Bench, version: &str, sequence: u64) -> Verified<Archive> {
+pub(crate) fn publish(bench: &Bench, version: &str, sequence: u64) -> Verified<Archive> {
     let same = layer(&[("data", noise(4 << 20, 7))]);
     let other = layer(&[("program", noise(200_000, sequence))]);
     let archive = bench.pack("tiny", version, bench.layered("tiny", version, &[same, other]));
@@ -63,7 +58,7 @@ fn publish(bench: &Bench, version: &str, sequence: u64) -> Verified<Archive> {
     verified.archive(&"tiny".parse().unwrap(), &"linux/amd64".parse().unwrap()).unwrap()
 }
 
-fn size(bench: &Bench, version: &str) -> u64 {
+pub(crate) fn size(bench: &Bench, version: &str) -> u64 {
     fs::metadata(bench.object(&format!("releases/{version}/tiny-{version}-linux-amd64.tar.gz")))
         .unwrap()
         .len()
@@ -120,44 +115,6 @@ fn the_next_version_costs_what_is_new_in_it() {
     // Nothing is asked for twice.
     bench.home.must(&fetch);
     assert_eq!(web.took(), (0, 0));
-}
-
-#[test]
-fn a_hundred_cuts_cost_nothing() {
-    let (bench, web) = project("t-fetch-cuts");
-    let archive = publish(&bench, "1.2.0", 3);
-    let cuts = Arc::new(Mutex::new((0, 12345u64)));
-    let counted = Arc::clone(&cuts);
-    web.mood(move |request| {
-        let (cuts, state) = &mut *counted.lock().unwrap();
-        if !request.is_archive() || *cuts == 100 {
-            return Whim::Serve;
-        }
-        *cuts += 1;
-        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        Whim::Cut(1000 + usize::try_from(*state >> 33).unwrap() % 60_000)
-    });
-    let store = Store::open(&web.url().parse().unwrap(), &Access::default()).unwrap();
-    let key = Key::file(&"t-fetch-cuts".parse().unwrap(), &"1.2.0".parse().unwrap(), &archive.file);
-    let folder = bench.home.path("fetched");
-    let places = [Location { store, key }];
-    let supply = Supply { places: &places, seeds: &[], folder: &folder, line: Line::default() };
-    let told = Mutex::new(Vec::new());
-    let hear = |event: Event<'_>| {
-        if let Event::Bytes { done, total } = event {
-            told.lock().unwrap().push((done, total));
-        }
-    };
-    let Obtained { path, origin, .. } = wait(obtain::archive(&supply, &archive, &hear)).unwrap();
-    let (published, sent) = (bench.object("releases/1.2.0").join(&archive.file), web.took().1);
-    assert!(fs::read(path).unwrap() == fs::read(published).unwrap());
-    assert_eq!(cuts.lock().unwrap().0, 100);
-    let needed = origin.fetched;
-    assert!(sent * 100 <= needed * 103, "{sent} bytes were sent for {needed}");
-    // What is drawn as one bar never falls.
-    for pair in told.lock().unwrap().windows(2) {
-        assert!(pair[0].1 != pair[1].1 || pair[0].0 <= pair[1].0, "{pair:?}");
-    }
 }
 
 #[test]
@@ -330,7 +287,7 @@ fn content_that_changes_is_never_spliced() {
         if request.is_archive() {
             requests += 1;
             if requests == 2 {
-                return Whim::Cut(1 << 20);
+                return Whim::Cut(400 << 10);
             }
             if requests == 3 {
                 let mut bytes = fs::read(&path).unwrap();
@@ -356,7 +313,7 @@ fn content_that_changes_is_never_spliced() {
         bench.home.must(&["fetch", "tiny", "--no-load", "--from", &url, "--from", &good.url(), "--json"]);
     let report: serde_json::Value = serde_json::from_str(&session).unwrap();
     assert_eq!(report["integrity"], "ok");
-    assert!(report["transfer"]["kept"].as_u64().unwrap() > 800_000, "{report}");
+    assert!(report["transfer"]["kept"].as_u64().unwrap() > 200_000, "{report}");
     let fetched = bench.home.path(".cache/imgforge/archives/t-fetch-change/tiny-1.0.0-linux-amd64.tar.gz");
     let original = bench.home.path("good/t-fetch-change/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz");
     assert!(fs::read(fetched).unwrap() == fs::read(original).unwrap());

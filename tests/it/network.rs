@@ -3,37 +3,20 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use crate::assert_session;
 use crate::bucket::{Conditions, KEY, Server};
 use crate::building::Project;
+use crate::line::{join, listen};
 use crate::transport::certificates;
 use crate::watching::Watch;
+use crate::web::{Web, Whim};
 use crate::workbench::{Bench, wait};
-
-/// Every connection, in a thread of its own.
-fn listen(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            let serve = serve.clone();
-            std::thread::spawn(move || serve(client));
-        }
-    });
-    address
-}
-
-fn join(mut a: TcpStream, mut b: TcpStream) {
-    let (mut a2, mut b2) = (a.try_clone().unwrap(), b.try_clone().unwrap());
-    std::thread::spawn(move || std::io::copy(&mut a2, &mut b2));
-    let _ = std::io::copy(&mut b, &mut a);
-}
 
 /// TLS with a certificate of the test's own authority, in front of a server.
 fn tls_front(folder: &Path, to: SocketAddr) -> u16 {
@@ -158,66 +141,24 @@ fn a_proxy_is_used_when_it_is_named() {
     assert_eq!(asked.load(Ordering::SeqCst), before);
 }
 
-/// What a web server answers instead of a file whose path ends so.
-#[derive(Clone)]
-struct Mood {
-    path: &'static str,
-    status: &'static str,
-    page: &'static str,
-}
-
-/// A web server over a folder, and the mood that it is in.
-struct Web {
-    address: SocketAddr,
-    mood: Arc<Mutex<Option<Mood>>>,
-    asked: Arc<AtomicUsize>,
-}
-
-const PAGE: &str = "<!DOCTYPE html><html><title>Attention Required!</title></html>";
-
-impl Web {
-    fn over(folder: PathBuf) -> Self {
-        let (mood, asked) = (Arc::new(Mutex::new(None::<Mood>)), Arc::new(AtomicUsize::new(0)));
-        let (current, counted) = (Arc::clone(&mood), Arc::clone(&asked));
-        let address = listen(move |mut client| {
-            let head = head(&mut client);
-            let Some(path) = head.split(' ').nth(1) else { return };
-            let (status, body) =
-                match current.lock().unwrap().clone().filter(|mood| path.ends_with(mood.path)) {
-                    Some(mood) => {
-                        counted.fetch_add(1, Ordering::SeqCst);
-                        (mood.status, mood.page.as_bytes().to_vec())
-                    }
-                    None => match fs::read(folder.join(path.trim_start_matches('/'))) {
-                        Ok(bytes) => ("200 OK", bytes),
-                        Err(_) => ("404 Not Found", PAGE.as_bytes().to_vec()),
-                    },
-                };
-            let length = body.len();
-            let answer =
-                format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
-            let _ = client.write_all(answer.as_bytes());
-            if !head.starts_with("HEAD") {
-                let _ = client.write_all(&body);
-            }
-        });
-        Self { address, mood, asked }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    fn mood(&self, path: &'static str, status: &'static str, page: &'static str) {
-        self.asked.store(0, Ordering::SeqCst);
-        *self.mood.lock().unwrap() = Some(Mood { path, status, page });
-    }
+/// A web server that answers with a page of its own instead of files whose path ends so; how often it did.
+fn page(web: &Web, path: &'static str, status: u16) -> Arc<AtomicUsize> {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    web.mood(move |request| {
+        if !request.path.ends_with(path) {
+            return Whim::Serve;
+        }
+        counted.fetch_add(1, Ordering::SeqCst);
+        Whim::Page(status)
+    });
+    asked
 }
 
 #[test]
 fn a_web_server_in_a_bad_mood() {
     let bench = Bench::published("t-mood");
-    let web = Web::over(bench.home.path("store"));
+    let web = Web::serve(&bench.home.path("store"));
     let (key, url) = (bench.home.text("keys/cosign.pub"), web.url());
     fs::create_dir(bench.home.path("reader")).unwrap();
     let session = |arguments: &[&str]| {
@@ -232,7 +173,7 @@ fn a_web_server_in_a_bad_mood() {
     let archive = ".tar.gz";
 
     // A captive portal, or an error page of a cache that says 200.
-    web.mood(channel, "200 OK", PAGE);
+    page(&web, channel, 200);
     assert_session!(fetch(), @"
     exit 10
     --- stderr
@@ -240,7 +181,7 @@ fn a_web_server_in_a_bad_mood() {
 
     hint: only releases sealed by imgforge are accepted, nothing was loaded
     ");
-    web.mood(channel, "404 Not Found", PAGE);
+    page(&web, channel, 404);
     assert_session!(fetch(), @"
     exit 1
     --- stderr
@@ -248,7 +189,7 @@ fn a_web_server_in_a_bad_mood() {
 
     hint: check the store, the project, the channel and the version
     ");
-    web.mood(channel, "403 Forbidden", PAGE);
+    page(&web, channel, 403);
     assert_session!(fetch(), @"
     exit 21
     --- stderr
@@ -257,7 +198,7 @@ fn a_web_server_in_a_bad_mood() {
 
     hint: the link or the key expired, or may not do this; run the command again with another one: it goes on where it stopped
     ");
-    web.mood(channel, "429 Too Many Requests", PAGE);
+    let asked = page(&web, channel, 429);
     assert_session!(fetch(), @"
     exit 20
     --- stderr
@@ -266,16 +207,14 @@ fn a_web_server_in_a_bad_mood() {
 
     hint: run the same command again: it goes on where it stopped
     ");
-    assert_eq!(web.asked.load(Ordering::SeqCst), 5, "tries");
-    for (status, code) in
-        [("200 OK", 12), ("403 Forbidden", 21), ("404 Not Found", 1), ("503 Service Unavailable", 20)]
-    {
-        web.mood(archive, status, PAGE);
+    assert_eq!(asked.load(Ordering::SeqCst), 5, "tries");
+    for (status, code) in [(200, 12), (403, 21), (404, 1), (503, 20)] {
+        page(&web, archive, status);
         let said = fetch();
         assert!(said.starts_with(&format!("exit {code}\n")), "{status}: {said}");
     }
     assert!(!bench.in_engine());
-    *web.mood.lock().unwrap() = None;
+    web.mood(|_| Whim::Serve);
     let said = session(&["fetch", "--verify", "tiny", "--quiet"]);
     assert!(said.starts_with("exit 0") && bench.in_engine(), "{said}");
 }
@@ -298,7 +237,7 @@ fn release(project: &Project, version: &str) -> String {
 #[test]
 fn what_the_public_address_shows_decides() {
     let elsewhere = tempfile::tempdir().unwrap();
-    let web = Web::over(elsewhere.path().to_owned());
+    let web = Web::serve(elsewhere.path());
     let project = with_public("t-public", &format!("address = \"store\"\npublic_url = \"{}\"\n", web.url()));
     let pointer = project.home.path("store/t-public/channels/stable.sigstore.json");
     // The address leads to another folder.
@@ -313,11 +252,11 @@ fn what_the_public_address_shows_decides() {
     fs::remove_dir(elsewhere.path()).unwrap();
     std::os::unix::fs::symlink(project.home.path("store"), elsewhere.path()).unwrap();
     // A cache still has something else.
-    web.mood(".tar.gz", "200 OK", PAGE);
+    page(&web, ".tar.gz", 200);
     let said = release(&project, "1.0.0");
     assert!(said.starts_with("exit 12\n"), "{said}");
     assert!(!pointer.exists(), "the pointer moved");
-    *web.mood.lock().unwrap() = None;
+    web.mood(|_| Whim::Serve);
     let said = release(&project, "1.0.0");
     assert!(said.starts_with("exit 0") && pointer.exists(), "{said}");
     let _ = fs::remove_file(elsewhere.path());

@@ -20,20 +20,28 @@ pub(crate) enum Whim {
     Cut(usize),
     /// Another status, with headers of its own, and a page for people.
     Status(u16, &'static str),
+    /// The same without saying that it is a page, as some caches and portals do.
+    Page(u16),
     /// All of the object, whatever part was asked for.
     NoRanges,
     /// Another part than the one that was asked for.
     OtherRange,
     /// The bytes, changed.
     OtherBytes,
+    /// More bytes than were asked for.
+    Longer(usize),
     /// Bytes come, but slowly.
     Slow(Duration),
+    /// A byte a second, for as long as anybody waits.
+    Drip,
 }
 
 /// A request, as far as tests care.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) path: String,
+    /// What follows the question mark, as the signature of a link does.
+    pub(crate) query: String,
     pub(crate) range: Option<String>,
 }
 
@@ -105,16 +113,22 @@ impl Web {
                 _ => {}
             }
         }
-        let path = first.split(' ').nth(1).unwrap_or_default().split('?').next().unwrap_or_default();
-        let request = Request { path: path.to_owned(), range };
+        let target = first.split(' ').nth(1).unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let request = Request { path: path.to_owned(), query: query.to_owned(), range };
         self.requests.lock().unwrap().push(request.clone());
         let whim = (self.mood.lock().unwrap())(&request);
-        if let Whim::Status(status, headers) = whim {
-            let page = "<html><body><h1>Sorry</h1></body></html>";
+        let page = match whim {
+            Whim::Status(status, headers) => Some((status, format!("{headers}content-type: text/html\r\n"))),
+            Whim::Page(status) => Some((status, String::new())),
+            _ => None,
+        };
+        if let Some((status, headers)) = page {
+            let page = "<!DOCTYPE html><html><title>Attention Required!</title></html>";
             let length = page.len();
             let _ = write!(
                 stream,
-                "HTTP/1.1 {status} X\r\nconnection: close\r\n{headers}content-type: text/html\r\ncontent-length: {length}\r\n\r\n{page}"
+                "HTTP/1.1 {status} X\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{page}"
             );
             return;
         }
@@ -147,6 +161,9 @@ impl Web {
             let middle = bytes.len() / 2;
             bytes[middle] ^= 1;
         }
+        if let Whim::Longer(more) = whim {
+            bytes.resize(bytes.len() + more, b'x');
+        }
         let length = bytes.len();
         let head = format!(
             "{head}connection: close\r\netag: {etag}\r\naccept-ranges: bytes\r\ncontent-length: {length}\r\n\r\n"
@@ -157,10 +174,13 @@ impl Web {
         if let Whim::Cut(after) = whim {
             bytes.truncate(after);
         }
-        for piece in bytes.chunks(16 << 10) {
-            if let Whim::Slow(pause) = whim {
-                std::thread::sleep(pause);
-            }
+        let (size, pause) = match whim {
+            Whim::Slow(pause) => (16 << 10, pause),
+            Whim::Drip => (1, Duration::from_secs(1)),
+            _ => (16 << 10, Duration::ZERO),
+        };
+        for piece in bytes.chunks(size) {
+            std::thread::sleep(pause);
             if stream.write_all(piece).is_err() {
                 return;
             }

@@ -9,19 +9,16 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 pub use line::Line;
 use line::{Brake, FIRST, MOST, widen};
 
-use super::http::SILENCE;
 use super::progress::{Event, Hear};
-use super::store::{Fault, Key, Reader, Store, StoreError};
+use super::store::{Key, Reader, Store, StoreError};
 use crate::model::archive::delta::{self, Fetch};
 use crate::model::archive::index::Index;
 use crate::model::archive::tail::Tail;
@@ -85,14 +82,12 @@ impl ReceiveError {
 }
 
 /// Bytes that one request asks for at most: enough that requests cost nothing, few enough that no
-/// connection is left with a long rest at the end.
+/// connection is left with a long rest at the end. When there is little, all connections still have some.
 const REQUEST: u64 = 4 << 20;
+const SMALL_REQUEST: u64 = 256 << 10;
 
 /// Failures in a row, without a member in between, after which a store counts as gone.
 const TRIES: u32 = 5;
-
-/// The slowest line that is waited for, in bytes a second on each connection.
-const SLOWEST: u64 = 1 << 10;
 
 /// The index of an archive. `index_at` and `after` are what [`Archive`]'s end is known to be.
 pub async fn index(
@@ -122,7 +117,9 @@ pub async fn members(
     hear: Hear<'_>,
 ) -> Result<u64, ReceiveError> {
     let fetches = delta::fetches(index, missing);
-    let jobs: VecDeque<Fetch> = fetches.into_iter().flat_map(|fetch| split(index, fetch)).collect();
+    let total: u64 = fetches.iter().map(|fetch| fetch.bytes.end - fetch.bytes.start).sum();
+    let request = (total / (2 * FIRST as u64)).clamp(SMALL_REQUEST, REQUEST);
+    let jobs: VecDeque<Fetch> = fetches.into_iter().flat_map(|fetch| split(index, fetch, request)).collect();
     let reception = Reception::new(place, Way::Parts, index, jobs, to, line, hear);
     let open = line.connections.unwrap_or(FIRST).clamp(1, MOST);
     let permits = Semaphore::new(open);
@@ -164,7 +161,7 @@ pub async fn blindly(
     let brake = line.rate.map(Brake::new);
     let wrong = |found| ReceiveError::Size { place: place.clone(), expected: size, found };
     let mut at = 0;
-    while let Some(piece) = next(place, &mut reader, SILENCE).await? {
+    while let Some(piece) = next(place, &mut reader).await? {
         if at + piece.len() as u64 > size {
             return Err(wrong(reader.total()));
         }
@@ -178,12 +175,12 @@ pub async fn blindly(
     if at == size { Ok(()) } else { Err(wrong(at)) }
 }
 
-/// A range in requests of whole members.
-fn split(index: &Index, fetch: Fetch) -> Vec<Fetch> {
+/// A range in requests of whole members, each of so many bytes at most if it has more than one.
+fn split(index: &Index, fetch: Fetch, request: u64) -> Vec<Fetch> {
     let mut jobs: Vec<Fetch> = Vec::new();
     for member in fetch.members {
         let place = index.place(member);
-        match jobs.last_mut().filter(|job| place.end - job.bytes.start <= REQUEST) {
+        match jobs.last_mut().filter(|job| place.end - job.bytes.start <= request) {
             Some(job) => {
                 job.members.end = member + 1;
                 job.bytes.end = place.end;
@@ -259,9 +256,8 @@ impl<'a> Reception<'a> {
         let mut bytes = BytesMut::new();
         while let Some(number) = job.members.clone().next() {
             let member = &self.index.members()[number];
-            let patience = SILENCE + Duration::from_secs(u64::from(member.packed) / SLOWEST);
             while bytes.len() < member.packed as usize {
-                match next(self.place, &mut reader, patience).await? {
+                match next(self.place, &mut reader).await? {
                     Some(piece) => bytes.extend_from_slice(&piece),
                     None => return Err(self.wrong(number)),
                 }
@@ -288,18 +284,9 @@ impl<'a> Reception<'a> {
     }
 }
 
-/// The next bytes. A server that sends a byte now and then is as gone as one that sends none.
-async fn next(
-    place: &Location,
-    reader: &mut Reader,
-    patience: Duration,
-) -> Result<Option<bytes::Bytes>, ReceiveError> {
-    let fault = match timeout(patience, reader.next()).await {
-        Ok(Ok(piece)) => return Ok(piece),
-        Ok(Err(fault)) => fault,
-        Err(_) => Fault::Unreachable("it does not go on sending".to_owned()),
-    };
-    Err(place.store.error(&place.key, fault).into())
+/// The next bytes.
+async fn next(place: &Location, reader: &mut Reader) -> Result<Option<bytes::Bytes>, StoreError> {
+    reader.next().await.map_err(|fault| place.store.error(&place.key, fault))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -3,15 +3,18 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::time::Duration;
 
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
+use tokio::time::{Instant, timeout};
 
 use super::bucket::Bucket;
 use super::fault::Fault;
 use super::span::{Extent, Span};
 use super::web::{Web, pause};
 use super::{Key, io};
+use crate::step::http::SILENCE;
 use crate::step::stream::PIECE;
 
 /// Bytes of an object that are being read.
@@ -25,7 +28,19 @@ pub struct Reader {
     total: u64,
     etag: Option<String>,
     body: Body,
+    pace: Pace,
 }
+
+/// How fast bytes come: each [`STRETCH`] of them within [`SILENCE`], or the server is as gone as one that
+/// sends nothing. Only the time that is spent waiting counts, not what the reader does meanwhile.
+#[derive(Default)]
+struct Pace {
+    waited: Duration,
+    came: u64,
+}
+
+/// A kilobyte a second: a modem of last century, over four connections at once.
+const STRETCH: u64 = SILENCE.as_secs() << 10;
 
 /// Who is asked.
 pub(super) enum From {
@@ -65,14 +80,23 @@ const TRIES: u32 = 5;
 impl Reader {
     pub(super) fn file(file: File, key: &Key, Extent { bytes, total }: Extent) -> Self {
         let (at, end, key) = (bytes.start, bytes.end, key.clone());
-        Self { from: From::Directory, key, at, end, total, etag: None, body: Body::File(file) }
+        Self {
+            from: From::Directory,
+            key,
+            at,
+            end,
+            total,
+            etag: None,
+            body: Body::File(file),
+            pace: Pace::default(),
+        }
     }
 
     /// Bytes of an object on a server.
     pub(super) async fn open(from: From, key: &Key, span: Span) -> Result<Self, Fault> {
         let Got { extent: Extent { bytes, total }, etag, body } = from.get(key, span, None).await?;
         let (at, end, key) = (bytes.start, bytes.end, key.clone());
-        Ok(Self { from, key, at, end, total, etag, body })
+        Ok(Self { from, key, at, end, total, etag, body, pace: Pace::default() })
     }
 
     /// The size of the object.
@@ -85,7 +109,8 @@ impl Reader {
     pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         let mut tries = 0;
         loop {
-            let fault = match self.body.next(self.end - self.at).await {
+            let next = self.pace.measure(self.body.next(self.end - self.at)).await?;
+            let fault = match next {
                 Ok(None) if self.end != u64::MAX && self.at < self.end => {
                     Fault::Unreachable("the connection ended before the object did".to_owned())
                 }
@@ -131,6 +156,34 @@ impl Reader {
     }
 }
 
+impl Pace {
+    /// Waits for bytes, unless they come too slowly.
+    async fn measure<T>(
+        &mut self,
+        bytes: impl Future<Output = Result<Option<Bytes>, T>>,
+    ) -> Result<Result<Option<Bytes>, T>, Fault> {
+        let begun = Instant::now();
+        let slow = |_| Fault::Unreachable("it sends less than a kilobyte a second".to_owned());
+        let outcome = timeout(self.patience(), bytes).await.map_err(slow)?;
+        let came = outcome.as_ref().ok().and_then(Option::as_ref).map_or(0, Bytes::len);
+        self.note(begun.elapsed(), came as u64);
+        Ok(outcome)
+    }
+
+    /// How long the next bytes may take.
+    fn patience(&self) -> Duration {
+        SILENCE.saturating_sub(self.waited)
+    }
+
+    fn note(&mut self, waited: Duration, came: u64) {
+        self.waited += waited;
+        self.came += came;
+        if self.came >= STRETCH {
+            *self = Self::default();
+        }
+    }
+}
+
 impl Body {
     /// The next bytes; of a file, which goes on after a part of it, so many at most.
     async fn next(&mut self, most: u64) -> Result<Option<Bytes>, Fault> {
@@ -147,6 +200,33 @@ impl Body {
                 .await
                 .transpose()
                 .map_err(|error| Fault::Unreachable(crate::step::http::root(&error))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_a_second_is_no_download() {
+        let mut pace = Pace::default();
+        let second = Duration::from_secs(1);
+        let patient = (0..1000).take_while(|_| {
+            let waits = pace.patience() >= second;
+            pace.note(second, 1);
+            waits
+        });
+        assert_eq!(patient.count(), 60);
+    }
+
+    #[test]
+    fn a_slow_line_is_waited_for_as_long_as_enough_comes() {
+        let mut pace = Pace::default();
+        for _ in 0..100 {
+            assert_eq!(pace.patience(), SILENCE);
+            pace.note(Duration::from_secs(29), STRETCH / 2);
+            pace.note(Duration::from_secs(29), STRETCH / 2);
         }
     }
 }
