@@ -269,10 +269,13 @@ fn show(context: &Context<'_>, fetched: &Fetched) {
     words.row("archive", format!("{}  every byte matches", fetched.path.display()));
     match origin {
         Origin { fetched: 0, .. } => {}
-        Origin { kept: 0, fetched, .. } => _ = words.row("transfer", format!("{} downloaded", Size(fetched))),
-        Origin { size, kept, fetched } => {
-            let text = format!("{} downloaded of {}, {} were here", Size(fetched), Size(size), Size(kept));
-            words.row("transfer", text);
+        Origin { kept: 0, made: 0, fetched, .. } => {
+            words.row("transfer", format!("{} downloaded", Size(fetched)));
+        }
+        Origin { size, kept, made, fetched } => {
+            let made = if made == 0 { String::new() } else { format!(", {} made with a patch", Size(made)) };
+            let (fetched, size, kept) = (Size(fetched), Size(size), Size(kept));
+            words.row("transfer", format!("{fetched} downloaded of {size}, {kept} were here{made}"));
         }
     }
     match &fetched.loaded {
@@ -311,7 +314,7 @@ fn show(context: &Context<'_>, fetched: &Fetched) {
             "signer": release.signer(), "channel": fetched.channel.as_ref().map(|(channel, _)| json!(**channel)),
             "file": fetched.path, "archive": **archive, "integrity": "ok",
             "freshness": freshness, "trust": fetched.trust,
-            "transfer": {"size": origin.size, "kept": origin.kept, "fetched": origin.fetched},
+            "transfer": {"size": origin.size, "kept": origin.kept, "made": origin.made, "fetched": origin.fetched},
             "loaded": fetched.loaded.as_ref().map(|loaded| json!({"id": loaded.id})),
         }));
 }

@@ -8,6 +8,7 @@ use imgforge::flow;
 use imgforge::flow::build::Demand;
 use imgforge::flow::release::{Intended, Keys, Publication};
 use imgforge::model::name::{ChannelName, TierName, VariableName, Version};
+use imgforge::model::size::Size;
 use imgforge::step::store::{Address, Key};
 use serde_json::json;
 
@@ -41,6 +42,9 @@ pub(crate) struct Args {
     /// Build and pack, and show what would be published; nothing is written to the store
     #[arg(long)]
     dry_run: bool,
+    /// Also publish patches from this version: operators who have it fetch less. May be repeated
+    #[arg(long, value_name = "V")]
+    patch_from: Vec<Version>,
     /// Folder for the packed archives
     #[arg(long, short, value_name = "DIR", default_value = "dist")]
     output: PathBuf,
@@ -89,6 +93,8 @@ impl Args {
             channel: self.channel,
             store: context.store(&place)?,
             public: public.as_ref().map(|address| context.store(address)).transpose()?,
+            patch_from: self.patch_from,
+            cache: context.config.cache.join("archives"),
             folder: self.output,
             threads: threads(),
             now: context.config.now,
@@ -105,6 +111,9 @@ impl Args {
         let mut words = Words::default();
         for archive in &release.archives {
             words.archive(&archive.file, archive);
+        }
+        for patch in &release.patches {
+            words.row("patch", format!("{}  {}", patch.file, Size(patch.size)));
         }
         words.release(release).channel(channel).row("store", &place);
         if published.new == 0 {

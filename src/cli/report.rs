@@ -333,12 +333,8 @@ fn judge(error: &Error) -> (Code, Option<String>) {
         ),
         Error::NotInRelease { .. } => (Code::Mismatch, "this file belongs to another release"),
         Error::NoArchive { .. } => (Code::Usage, "choose another tier, or a platform with `--platform`"),
-        Error::Leftover(..) => {
-            (Code::Other, "remove them with `imgforge prune --delete`, or choose the next version")
-        }
-        Error::Published(_) => (Code::Other, "a published version never changes: choose the next one"),
-        Error::Backwards { .. } => {
-            (Code::Other, "publish older lines on a channel of their own with `--channel NAME`")
+        Error::Leftover(..) | Error::Published(_) | Error::OtherPatches { .. } | Error::Backwards { .. } => {
+            stores::publication(error)
         }
         Error::FileName(_) | Error::Mixed(..) => (Code::Usage, "name files as `imgforge export` wrote them"),
         Error::Pin(PinError::Nobody | PinError::Unknown(_)) => {

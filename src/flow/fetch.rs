@@ -12,7 +12,7 @@ use super::verify::{self, Currency, Log, Question, Trust};
 use crate::model::channel::{Channel, Freshness, Patience};
 use crate::model::key::PublicKey;
 use crate::model::name::{ChannelName, Platform, ProjectName, TierName, Version};
-use crate::model::release::{Archive, Release};
+use crate::model::release::{Archive, Patch, Release};
 use crate::model::seal::Verified;
 use crate::model::time::Timestamp;
 use crate::step::check::Checked;
@@ -20,7 +20,7 @@ use crate::step::engine::{Address, Engine};
 use crate::step::load::{Loaded, Retag};
 use crate::step::progress::Hear;
 use crate::step::receive::Line;
-use crate::step::store::Store;
+use crate::step::store::{Key, Store};
 use crate::step::{audit, deliver, load};
 
 /// What an operator wants, and whom they trust.
@@ -200,7 +200,19 @@ async fn bring(order: Order, hear: Hear<'_>) -> Result<Fetched, Error> {
         }
     };
     let folder = order.cache.join(choice.release.project.as_str());
-    let supply = Supply { places: &choice.places, seeds: &order.seeds, folder: &folder, line: order.line };
+    let release = &choice.release;
+    let named = |patch: Verified<Patch>| {
+        let key = Key::file(&release.project, &release.version, &patch.file);
+        (patch, key)
+    };
+    let patches: Vec<_> = release.patches_to(&choice.archive).into_iter().map(named).collect();
+    let supply = Supply {
+        places: &choice.places,
+        seeds: &order.seeds,
+        folder: &folder,
+        patches: &patches,
+        line: order.line,
+    };
     let Obtained { checked, path, origin } = obtain::archive(&supply, &choice.archive, hear).await?;
     let Choice { release, channel, trusted, memory, note, .. } = choice;
     let trust = trusted.version();
@@ -281,7 +293,7 @@ fn filed(order: &Order, path: &Path, trust: &Trust, hear: Hear<'_>) -> Result<Re
     let [checked] = <[Checked; 1]>::try_from(sound.archives)
         .map_err(|_| Error::NotAnArchive(path.display().to_string()))?;
     let size = checked.archive().size;
-    let origin = Origin { size, kept: size, fetched: 0 };
+    let origin = Origin { size, kept: size, ..Origin::default() };
     Ok(Ready {
         release: sound.release,
         channel: None,

@@ -3,6 +3,7 @@
 //! Documents are copied as they are, seals and all: whoever fetches from the copy needs no other key, and
 //! who keeps it cannot change it.
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use super::Error;
@@ -15,9 +16,9 @@ use crate::model::seal::{MAX_BYTES, Sealed, Verified};
 use crate::model::trust::{self, MAX_CHAIN};
 use crate::model::{channel::Channel, sums};
 use crate::step::progress::Hear;
-use crate::step::receive::{Line, Location};
+use crate::step::receive::{self, Location};
 use crate::step::store::{Key, Put, Source, Store, StoreError};
-use crate::step::upload;
+use crate::step::{atomic, upload};
 
 /// What to copy, and where to.
 pub struct Copy {
@@ -60,9 +61,16 @@ pub async fn mirror(publisher: &Publisher, copy: &Copy, hear: Hear<'_>) -> Resul
         };
         let key = Key::file(project, &version, &archive.file);
         let places = [Location { store: from.clone(), key: key.clone() }];
-        let supply = Supply { places: &places, seeds: &[], folder: &folder, line: Line::default() };
-        let path = obtain::archive(&supply, &archive, hear).await?.path;
+        let path = obtain::archive(&Supply::of(&places, &folder), &archive, hear).await?.path;
         new += upload::file(&copy.to, &key, &path, hear).await?;
+    }
+    for one in &release.patches {
+        let place = Location { store: from.clone(), key: Key::file(project, &version, &one.file) };
+        let folder = atomic::scratch(&folder).map_err(|error| Error::Write(folder.clone(), error))?;
+        let path = folder.path().join(&one.file);
+        let io = |error| Error::Write(path.clone(), error);
+        receive::blob(&place, &one.blob(), &File::create_new(&path).map_err(io)?, hear).await?;
+        new += upload::file(&copy.to, &place.key, &path, hear).await?;
     }
     for (number, bytes) in trust_documents(from, publisher).await? {
         new += put(&copy.to, &Key::trust(project, number), &bytes).await?;

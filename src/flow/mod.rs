@@ -18,6 +18,7 @@ pub mod link;
 pub mod lock;
 pub mod mirror;
 pub mod obtain;
+mod patch;
 pub mod pointer;
 pub mod push;
 pub mod release;
@@ -55,6 +56,8 @@ pub enum Error {
     Resolve(#[from] step::resolve::ResolveError),
     #[error(transparent)]
     Content(#[from] step::content::ContentError),
+    #[error(transparent)]
+    Patch(#[from] step::patch::PatchError),
     #[error(transparent)]
     Inspect(#[from] step::inspect::InspectError),
     #[error(transparent)]
@@ -153,6 +156,9 @@ pub enum Error {
     /// A version that was published with other content.
     #[error("version {0} was published before, with other content")]
     Published(Version),
+    /// A version whose patches cannot change any more.
+    #[error("version {version} was sealed {}", patches_of(.from))]
+    OtherPatches { version: Version, from: Vec<String> },
     /// A key that may not do what it is used for.
     #[error("key {key} may not seal {role}: {}", said_by(*.version))]
     NoRole { key: crate::model::digest::Digest, role: pointer::Role, version: u64 },
@@ -205,6 +211,13 @@ pub enum Error {
     /// Files that cannot be in one release.
     #[error("`{0}` and `{1}` cannot be in one release: sign one version in one folder at a time")]
     Mixed(String, String),
+}
+
+fn patches_of(from: &[String]) -> String {
+    match from {
+        [] => "without patches".to_owned(),
+        from => format!("with patches from {} alone", from.join(", ")),
+    }
 }
 
 fn said_by(version: u64) -> String {

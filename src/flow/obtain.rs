@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use super::{Error, patch};
 use crate::model::archive::delta::{Plan, Source};
 use crate::model::archive::index::Index;
 use crate::model::archive::tail;
-use crate::model::release::Archive;
+use crate::model::release::{Archive, Patch};
 use crate::model::seal::Verified;
 use crate::model::size::Size;
 use crate::step::check::Checked;
@@ -20,6 +20,7 @@ use crate::step::partial::{self, Partial};
 use crate::step::progress::{Event, Hear};
 use crate::step::receive::{Line, Location, ReceiveError};
 use crate::step::seeds::{self, Seed};
+use crate::step::store::Key;
 use crate::step::{assemble, check, disk, download, members, receive};
 
 /// Where an archive may come from, and where it goes.
@@ -30,8 +31,18 @@ pub struct Supply<'a> {
     pub seeds: &'a [PathBuf],
     /// Where it will be.
     pub folder: &'a Path,
+    /// What makes it of older ones, with their names in the stores, the smallest first.
+    pub patches: &'a [(Verified<Patch>, Key)],
     /// How much of the line may be used.
     pub line: Line,
+}
+
+impl<'a> Supply<'a> {
+    /// Of a store, into a folder, and nothing else.
+    #[must_use]
+    pub fn of(places: &'a [Location], folder: &'a Path) -> Self {
+        Self { places, seeds: &[], folder, patches: &[], line: Line::default() }
+    }
 }
 
 /// Where the bytes of an archive came from.
@@ -41,6 +52,8 @@ pub struct Origin {
     pub size: u64,
     /// From this machine: a whole archive that was checked again, members of others, an earlier run.
     pub kept: u64,
+    /// Made with a patch of what is on this machine.
+    pub made: u64,
     /// From a store.
     pub fetched: u64,
 }
@@ -65,7 +78,7 @@ pub async fn archive(
     loop {
         if let Some(checked) = here(&path, archive, hear)? {
             let size = archive.size;
-            return Ok(Obtained { checked, path, origin: Origin { size, kept: size, fetched: 0 } });
+            return Ok(Obtained { checked, path, origin: Origin { size, kept: size, ..Origin::default() } });
         }
         let io = |error| DownloadError::Io(path.clone(), error);
         // `None`: somebody else has just finished it.
@@ -164,18 +177,26 @@ async fn by_members(
 
     let present = members::present(partial.file(), &index, members::threads());
     let wanted: Vec<usize> = (0..present.len()).filter(|member| !present[*member]).collect();
-    let missing = from_seeds(supply, archive, &index, &wanted, partial, hear)?;
-    let needed: u64 = missing.iter().map(|member| u64::from(index.members()[*member].packed)).sum();
-    hear(Event::Doing(&match index_at - needed {
-        0 => format!("downloading `{}`: {}", archive.file, Size(size)),
-        kept => {
-            format!("downloading `{}`: {}, the other {} are here", archive.file, Size(needed), Size(kept))
+    let folder = [supply.folder.to_owned()];
+    let seeds =
+        seeds::find(&[&folder, supply.seeds].concat(), &partial::name(&supply.folder.join(&archive.file)));
+    let missing = from_seeds(&seeds, &index, &wanted, partial, hear)?;
+    let lacked = sum(&index, &missing);
+    let (missing, patched) = patch::apply(supply, place, &index, missing, &seeds, partial, hear).await?;
+    let needed = sum(&index, &missing);
+    match index_at - needed {
+        _ if missing.is_empty() => {}
+        0 => hear(Event::Doing(&format!("downloading `{}`: {}", archive.file, Size(size)))),
+        here => {
+            let (needed, here) = (Size(needed), Size(here));
+            let text = format!("downloading `{}`: {needed}, the other {here} are here", archive.file);
+            hear(Event::Doing(&text));
         }
-    }));
+    }
     let fetched = receive::members(place, &index, &missing, partial.file(), supply.line, hear).await?;
     // With the index, which came first.
-    let fetched = fetched + (archive.size - index_at);
-    Ok(Origin { size, kept: index_at - needed, fetched })
+    let fetched = fetched + patched + (archive.size - index_at);
+    Ok(Origin { size, kept: index_at - lacked, made: lacked - needed, fetched })
 }
 
 /// Makes sure that all of a file finds room, before anything of it is written.
@@ -187,16 +208,12 @@ fn reserve(supply: &Supply<'_>, partial: &Partial, size: u64) -> Result<(), Erro
 
 /// Copies members from other archives here. Tells which are in none of them.
 fn from_seeds(
-    supply: &Supply<'_>,
-    archive: &Archive,
+    seeds: &[Seed],
     index: &Index,
     wanted: &[usize],
     partial: &Partial,
     hear: Hear<'_>,
 ) -> Result<Vec<usize>, Error> {
-    let folder = [supply.folder.to_owned()];
-    let seeds: Vec<Seed> =
-        seeds::find(&[&folder, supply.seeds].concat(), &partial::name(&supply.folder.join(&archive.file)));
     let sources: Vec<Source> = seeds.iter().map(|seed| Source::archive(&seed.index)).collect();
     let files: Vec<&File> = seeds.iter().map(|seed| &seed.file).collect();
     let plan = Plan::of(index, wanted.iter().copied(), &sources, &members::compressor());
@@ -208,6 +225,11 @@ fn from_seeds(
     let lost: BTreeSet<usize> = lost.into_iter().collect();
     let is_missing = |member: &usize| lost.contains(member) || !found.contains(member);
     Ok(wanted.iter().copied().filter(is_missing).collect())
+}
+
+/// Bytes of some members.
+fn sum(index: &Index, members: &[usize]) -> u64 {
+    members.iter().map(|member| u64::from(index.members()[*member].packed)).sum()
 }
 
 /// All of it by one request, whatever is here.
@@ -228,5 +250,5 @@ async fn in_one_piece(
         }
         _ => receive::blindly(place, size, partial.file(), supply.line, hear).await?,
     }
-    Ok(Origin { size, kept: 0, fetched: size })
+    Ok(Origin { size, fetched: size, ..Origin::default() })
 }

@@ -1,6 +1,6 @@
 //! From recipes to a published release: build, pack, seal, upload, read back, move the pointer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::Error;
@@ -8,6 +8,7 @@ use super::build::{Tools, Workshop, build};
 use super::choose::release_of;
 use super::export::pack;
 use super::obtain::{self, Supply};
+use super::patch;
 use super::pointer::{Current, Place, Publisher, Role};
 use super::sign::papers;
 use crate::model::channel::{Channel, ChannelError, LIFETIME};
@@ -20,7 +21,7 @@ use crate::model::time::{self, Timestamp};
 use crate::step::content::ContentStore;
 use crate::step::keyring::SigningKey;
 use crate::step::progress::{Event, Hear};
-use crate::step::receive::{Line, Location};
+use crate::step::receive::Location;
 use crate::step::store::{Conditions, Key, Store, StoreError};
 use crate::step::upload::{Papers, UploadError};
 use crate::step::{atomic, download, read, sign, upload};
@@ -41,6 +42,10 @@ pub struct Publication {
     pub public: Option<Store>,
     /// The key that operators pinned first.
     pub pinned: PublicKey,
+    /// Versions that patches begin at.
+    pub patch_from: Vec<Version>,
+    /// Where the archives of those are kept.
+    pub cache: PathBuf,
     /// Where archives are packed.
     pub folder: PathBuf,
     /// Where this machine remembers what it published.
@@ -146,6 +151,7 @@ async fn make(
     hear: Hear<'_>,
 ) -> Result<Release, Error> {
     let store = ContentStore::open(&workshop.content)?;
+    let older = patch::older(ask, publisher).await?;
     let mut archives = Vec::new();
     let wanted = Ask { version: Some(ask.version.clone()), args: ask.args.clone(), ..Ask::default() };
     let images = build(workshop, tools, &ask.tiers, &wanted, hear).await?;
@@ -153,8 +159,9 @@ async fn make(
         archives.push(pack(image, tier, &ask.version, &store, &ask.folder, ask.threads, hear)?.archive);
     }
     archives.sort_by(|one, other| one.file.cmp(&other.file));
+    let patches = patch::make(ask, publisher, &older, &archives, hear).await?;
     let (project, version) = (publisher.project.clone(), ask.version.clone());
-    Ok(Release { project, version, created: ask.now, archives })
+    Ok(Release { project, version, created: ask.now, archives, patches })
 }
 
 /// From archives on this disk to a channel that leads to them.
@@ -200,6 +207,7 @@ async fn put(
     hear: Hear<'_>,
 ) -> Result<usize, UploadError> {
     Ok(upload::archives(&ask.store, release, papers, &ask.folder, hear).await?
+        + upload::patches(&ask.store, release, &ask.folder, hear).await?
         + upload::sums(&ask.store, release, papers, key.public()).await?
         + upload::release(&ask.store, release, papers).await?)
 }
@@ -211,9 +219,11 @@ async fn intended(ask: &Publication, release: &Release, papers: &Papers) -> Resu
         ask.store.size(&key).await?.is_some()
     };
     let mut objects = Vec::new();
-    for Whole { file, blob } in &papers.archives {
+    let archives = papers.archives.iter().map(|Whole { file, blob }| (file, *blob));
+    let patches = release.patches.iter().map(|patch| (&patch.file, patch.blob()));
+    for (file, blob) in archives.chain(patches) {
         let key = Key::file(&release.project, &release.version, file);
-        let there = ask.store.has(&key, blob).await.map_err(|error| match error {
+        let there = ask.store.has(&key, &blob).await.map_err(|error| match error {
             StoreError::Conflict { .. } if !published => Error::Leftover(release.version.clone(), error),
             error => error.into(),
         })?;
@@ -243,6 +253,7 @@ async fn seal(
             if before.archives != draft.archives {
                 return Err(Error::Published(draft.version.clone()));
             }
+            same_patches(&before, draft)?;
             (sealed, before)
         }
         Err(StoreError::Missing { .. }) => match begun(publisher, draft).await? {
@@ -253,6 +264,16 @@ async fn seal(
     };
     let papers = papers(&release, sealed, &publisher.chain, key, &ask.folder, hear)?;
     Ok((release, papers))
+}
+
+/// Patches are signed with the archives: none can be added, and none left out.
+fn same_patches(before: &Release, draft: &Release) -> Result<(), Error> {
+    if before.patches == draft.patches {
+        return Ok(());
+    }
+    let versions: BTreeSet<&Version> = before.patches.iter().map(|patch| &patch.from).collect();
+    let versions: Vec<String> = versions.into_iter().map(Version::to_string).collect();
+    Err(Error::OtherPatches { version: draft.version.clone(), from: versions })
 }
 
 /// The release that an archive in the store carries, if it is of this very content. Any other archive
@@ -268,6 +289,7 @@ async fn begun(
             && let Ok(release) = publisher.trusted.release(&sealed)
             && release.archives == draft.archives
         {
+            same_patches(&release, draft)?;
             return Ok(Some((sealed, release)));
         }
     }
@@ -294,8 +316,13 @@ async fn rehearse(
         };
         let key = Key::file(&found.project, &found.version, &archive.file);
         let places = [Location { store: store.clone(), key }];
-        let supply = Supply { places: &places, seeds: &[], folder: scratch.path(), line: Line::default() };
-        obtain::archive(&supply, &archive, hear).await?;
+        let supply = Supply::of(&places, scratch.path());
+        let whole = obtain::archive(&supply, &archive, hear).await?;
+        for one in found.patches_to(&archive) {
+            let key = Key::file(&found.project, &found.version, &one.file);
+            let place = Location { store: store.clone(), key };
+            patch::rehearse(ask, publisher, &place, &one, &whole.path, hear).await?;
+        }
     }
     Ok(())
 }

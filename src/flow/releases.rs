@@ -45,7 +45,10 @@ pub async fn list(publisher: &Publisher) -> Result<Vec<Listed>, Error> {
 
 fn belongs(release: Option<&Release>, file: &str) -> bool {
     let paper = [release::FILE_NAME, sums::FILE_NAME, sums::SIGNATURE_NAME, trust::FILE_NAME].contains(&file);
-    release.is_some_and(|release| paper || release.archives.iter().any(|archive| archive.file == file))
+    release.is_some_and(|release| {
+        let archives = release.archives.iter().map(|archive| &archive.file);
+        paper || archives.chain(release.patches.iter().map(|patch| &patch.file)).any(|name| name == file)
+    })
 }
 
 /// What may be removed.

@@ -46,7 +46,8 @@ pub fn sign(
     let Some((_, folder, version)) = together else {
         return Err(Error::FileName(String::new()));
     };
-    let (sealed, release) = sign::seal(&Release { project, version, created: now, archives }, key)?;
+    let (sealed, release) =
+        sign::seal(&Release { project, version, created: now, archives, patches: Vec::new() }, key)?;
     upload::beside(&folder, &papers(&release, sealed, &[], key, &folder, hear)?)?;
     Ok(release)
 }

@@ -30,6 +30,9 @@ pub struct Release {
     pub created: Timestamp,
     /// Its archives, one for each tier and platform.
     pub archives: Vec<Archive>,
+    /// What makes its archives of older ones, for machines that have those; often none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub patches: Vec<Patch>,
 }
 
 /// One archive: the file, and the image in it.
@@ -49,6 +52,34 @@ pub struct Archive {
     pub index: Blob,
     /// What is inside.
     pub image: Image,
+}
+
+/// A patch: for a machine that has an older archive, less to fetch than the parts that differ.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Patch {
+    /// The archive that it makes.
+    pub archive: String,
+    /// The version of the older archive.
+    pub from: Version,
+    /// Digest of the older archive's index.
+    pub base: Digest,
+    /// File name; follows from the archive and the older version.
+    pub file: String,
+    /// Bytes of the file.
+    pub size: u64,
+    /// Digest of the file.
+    pub digest: Digest,
+    /// The table at its beginning: it names every frame.
+    pub table: Blob,
+}
+
+impl Patch {
+    /// All of the file.
+    #[must_use]
+    pub fn blob(&self) -> Blob {
+        Blob { digest: self.digest, size: self.size }
+    }
 }
 
 impl Release {
@@ -108,6 +139,15 @@ impl Verified<Release> {
         archive.map(|archive| self.part(archive.clone()))
     }
 
+    /// The patches that make an archive, the smallest first.
+    #[must_use]
+    pub fn patches_to(&self, archive: &Archive) -> Vec<Verified<Patch>> {
+        let patches = self.patches.iter().filter(|patch| patch.archive == archive.file);
+        let mut patches: Vec<_> = patches.map(|patch| self.part(patch.clone())).collect();
+        patches.sort_by_key(|patch| patch.size);
+        patches
+    }
+
     /// The archive with a file name.
     #[must_use]
     pub fn archive_named(&self, file: &str) -> Option<Verified<Archive>> {
@@ -136,6 +176,17 @@ impl Document for Release {
             }
             if archive.image.tag != ImageTag::new(&self.project, tier, &self.version) {
                 return Err(format!("`{file}` holds an image named `{}`", archive.image.tag));
+            }
+            if !seen.insert(file) {
+                return Err(format!("it names `{file}` twice"));
+            }
+        }
+        for Patch { archive, from, file, .. } in &self.patches {
+            if !self.archives.iter().any(|known| known.file == *archive) {
+                return Err(format!("patch `{file}` makes `{archive}`, which is not in it"));
+            }
+            if *from == self.version || *file != archive::patch_name(archive, from) {
+                return Err(format!("`{file}` is not the file name of a patch from {from} to `{archive}`"));
             }
             if !seen.insert(file) {
                 return Err(format!("it names `{file}` twice"));

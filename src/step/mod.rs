@@ -34,6 +34,7 @@ pub mod normalise;
 pub mod obtain;
 pub mod pack;
 pub mod partial;
+pub mod patch;
 pub mod pin;
 pub mod progress;
 pub mod push;

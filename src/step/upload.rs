@@ -80,6 +80,23 @@ pub async fn archives(
     Ok(new)
 }
 
+/// Puts the patches of a release, found in `folder`; tells how many were not there before.
+pub async fn patches(
+    store: &Store,
+    release: &Verified<Release>,
+    folder: &Path,
+    hear: Hear<'_>,
+) -> Result<usize, UploadError> {
+    let mut new = 0;
+    for patch in &release.patches {
+        hear(Event::Doing(&format!("publishing `{}`", patch.file)));
+        let key = Key::file(&release.project, &release.version, &patch.file);
+        let file = folder.join(&patch.file);
+        new += usize::from(store.put(&key, &patch.blob(), Source::File(&file), hear).await? == Put::New);
+    }
+    Ok(new)
+}
+
 /// Puts a file as it is; tells whether it was not there before.
 pub async fn file(store: &Store, key: &Key, path: &Path, hear: Hear<'_>) -> Result<usize, UploadError> {
     let measure = || stream::measure(&mut File::open(path)?);

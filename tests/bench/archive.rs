@@ -88,7 +88,7 @@ impl Bench {
         let archive = Archive { tier, file, size: body.size, digest: body.digest, index, image };
         let (project, version) = ("bench".parse().unwrap(), "1.0.0".parse().unwrap());
         let created = Timestamp::from_second(0).unwrap();
-        let release = Release { project, version, created, archives: vec![archive] };
+        let release = Release { project, version, created, archives: vec![archive], patches: Vec::new() };
         let (sealed, release) = sign::seal(&release, &self.key).unwrap();
         append::seal(&folder, &release.archives[0], &sealed, &|_| {}).unwrap();
         path

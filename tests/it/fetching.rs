@@ -11,20 +11,7 @@ use imgforge::model::seal::Verified;
 use crate::assert_session;
 use crate::harness::{run, tool};
 use crate::web::{Web, Whim};
-use crate::workbench::Bench;
-
-/// Bytes that nobody can compress; another seed gives others.
-fn noise(size: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        (mixed ^ (mixed >> 27)).to_le_bytes()
-    };
-    let mut bytes: Vec<u8> = std::iter::repeat_with(&mut next).take(size / 8 + 1).flatten().collect();
-    bytes.truncate(size);
-    bytes
-}
+use crate::workbench::{Bench, noise};
 
 fn layer(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());

@@ -33,6 +33,8 @@ async fn attempt(
     };
     let publisher = Publisher::open(&place).await?;
     let ask = Publication {
+        patch_from: Vec::new(),
+        cache: bench.home.path("cache"),
         tiers: Vec::new(),
         version: draft.version.clone(),
         args: BTreeMap::new(),

@@ -32,6 +32,7 @@ mod manual;
 mod network;
 mod nginx;
 mod node;
+mod patching;
 mod policy;
 mod processes;
 mod publishing;

@@ -88,7 +88,7 @@ impl Bench {
     /// A release of these archives.
     pub(crate) fn release(&self, version: &str, archives: Vec<Archive>) -> Release {
         let (project, version) = (self.project.parse().unwrap(), version.parse().unwrap());
-        Release { project, version, created: now(), archives }
+        Release { project, version, created: now(), archives, patches: Vec::new() }
     }
 
     /// Publishes a release with a key, without asking whether that is right.
@@ -194,4 +194,17 @@ pub(crate) fn layer(text: &str) -> Vec<u8> {
     header.set_mode(0o755);
     tar.append_data(&mut header, "hello", text.as_bytes()).unwrap();
     tar.into_inner().unwrap()
+}
+
+/// Bytes that nobody can compress; another seed gives others.
+pub(crate) fn noise(size: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed ^ (mixed >> 27)).to_le_bytes()
+    };
+    let mut bytes: Vec<u8> = std::iter::repeat_with(&mut next).take(size / 8 + 1).flatten().collect();
+    bytes.truncate(size);
+    bytes
 }

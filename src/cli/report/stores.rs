@@ -1,5 +1,6 @@
 //! What to do when a store does not give or take.
 
+use imgforge::flow::Error;
 use imgforge::step::http::ClientError;
 use imgforge::step::push::PushError;
 use imgforge::step::store::{OpenError, StoreError};
@@ -75,4 +76,17 @@ pub(super) fn push(error: &PushError) -> (Code, &'static str) {
         PushError::Content(_) => (Code::Other, "build it again with `imgforge build TIER`"),
         PushError::Key(_) => super::files::KEY,
     }
+}
+
+/// What cannot be published as it was asked for.
+pub(super) fn publication(error: &Error) -> (Code, &'static str) {
+    let hint = match error {
+        Error::Leftover(..) => "remove them with `imgforge prune --delete`, or choose the next version",
+        Error::OtherPatches { .. } => {
+            "patches are sealed with the archives: name the same versions with `--patch-from`"
+        }
+        Error::Backwards { .. } => "publish older lines on a channel of their own with `--channel NAME`",
+        _ => "a published version never changes: choose the next one",
+    };
+    (Code::Other, hint)
 }

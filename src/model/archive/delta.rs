@@ -76,6 +76,14 @@ pub struct Fetch {
     pub bytes: Range<u64>,
 }
 
+impl Fetch {
+    /// How many bytes it is.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.bytes.end - self.bytes.start
+    }
+}
+
 /// Where every member of a new archive comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -137,7 +145,7 @@ impl Plan {
     /// Bytes that have to be fetched.
     #[must_use]
     pub fn fetched(&self) -> u64 {
-        self.fetches.iter().map(|fetch| fetch.bytes.end - fetch.bytes.start).sum()
+        self.fetches.iter().map(Fetch::size).sum()
     }
 
     /// Bytes that are here.

@@ -8,12 +8,14 @@
 //!
 //! Order: layers, configuration, manifest, the small documents that engines start from, papers;
 //! then the [`tail`]: the [`mod@index`], the sealed release, and the [`tail::Footer`] by which both are
-//! found. [`cut`] says where members end, and [`delta`] which of them a machine lacks.
+//! found. [`cut`] says where members end, [`delta`] which of them a machine lacks, and [`patch`] how those come
+//! from older ones that are like them.
 
 pub mod cut;
 pub mod delta;
 pub mod gzip;
 pub mod index;
+pub mod patch;
 pub mod tail;
 pub mod tree;
 
@@ -160,6 +162,12 @@ pub fn body_entries(image: &Image, papers: &[Paper]) -> Vec<Entry> {
 #[must_use]
 pub fn length(entries: &[Entry]) -> u64 {
     entries.iter().map(Entry::span).sum()
+}
+
+/// The file name of a patch from an older version of an archive.
+#[must_use]
+pub fn patch_name(archive: &str, from: &Version) -> String {
+    format!("{}.from-{from}.patch", archive.strip_suffix(".tar.gz").unwrap_or(archive))
 }
 
 /// The archive's file name.

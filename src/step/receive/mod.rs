@@ -2,10 +2,11 @@
 //! place, and from then on never asked for again.
 
 mod line;
+mod patch;
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek as _};
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -16,13 +17,16 @@ use tokio::sync::Semaphore;
 
 pub use line::Line;
 use line::{Brake, FIRST, MOST, widen};
+pub use patch::{Taker, Wanted, patch};
 
 use super::progress::{Event, Hear};
 use super::store::{Key, Reader, Store, StoreError};
+use super::stream;
 use crate::model::archive::delta::{self, Fetch};
 use crate::model::archive::index::Index;
 use crate::model::archive::tail::Tail;
 use crate::model::digest::Digest;
+use crate::model::image::Blob;
 use crate::model::release::Archive;
 
 /// Where an archive is published.
@@ -175,6 +179,17 @@ pub async fn blindly(
     if at == size { Ok(()) } else { Err(wrong(at)) }
 }
 
+/// Receives a file whose digest is known.
+pub async fn blob(place: &Location, expected: &Blob, to: &File, hear: Hear<'_>) -> Result<(), ReceiveError> {
+    blindly(place, expected.size, to, Line::default(), hear).await?;
+    let mut to = to.try_clone().map_err(ReceiveError::Write)?;
+    let found = to.rewind().and_then(|()| stream::measure(&mut to)).map_err(ReceiveError::Write)?;
+    if found == *expected {
+        return Ok(());
+    }
+    Err(ReceiveError::Wrong { place: place.clone(), what: "all".to_owned() })
+}
+
 /// A range in requests of whole members, each of so many bytes at most if it has more than one.
 fn split(index: &Index, fetch: Fetch, request: u64) -> Vec<Fetch> {
     let mut jobs: Vec<Fetch> = Vec::new();
@@ -224,7 +239,7 @@ impl<'a> Reception<'a> {
         line: Line,
         hear: Hear<'a>,
     ) -> Self {
-        let total = jobs.iter().map(|job| job.bytes.end - job.bytes.start).sum();
+        let total = jobs.iter().map(Fetch::size).sum();
         hear(Event::Bytes { done: 0, total });
         let (jobs, failures, received) = (Mutex::new(jobs), AtomicU32::new(0), AtomicU64::new(0));
         let brake = line.rate.map(Brake::new);
