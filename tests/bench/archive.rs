@@ -14,12 +14,14 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Instant;
 
 use imgforge::flow::inspect;
 use imgforge::flow::verify::{Log, Question, Trust, verify};
 use imgforge::model::archive;
 use imgforge::model::archive::Content;
+use imgforge::model::archive::patch::Table;
 use imgforge::model::channel::Patience;
 use imgforge::model::image::Image;
 use imgforge::model::release::{Archive, Release};
@@ -27,6 +29,7 @@ use imgforge::model::time::Timestamp;
 use imgforge::step::content::ContentStore;
 use imgforge::step::keyring::{self, SigningKey};
 use imgforge::step::pack::{self, Packed};
+use imgforge::step::patch::{self, Made, Side};
 use imgforge::step::{append, sign};
 
 const ROUNDS: usize = 3;
@@ -168,14 +171,33 @@ impl Bench {
         println!();
     }
 
+    /// Bytes of a patch, after every member that it is for was made with it.
+    fn patched(&self, old: &Path, new: &Path) -> u64 {
+        let (old, new, target) = (side(old), side(new), self.folder.join("archive.patch"));
+        let started = Instant::now();
+        let Made { whole, table } = patch::make(&old, &new, &target, u64::MAX, &|_| {}).unwrap().unwrap();
+        let made = started.elapsed().as_secs_f64();
+        let bytes = fs::read(&target).unwrap();
+        let front = &bytes[..usize::try_from(table.size).unwrap()];
+        let table = Table::parse(front, &new.index, &old.index).unwrap();
+        let started = Instant::now();
+        for run in 0..table.runs().len() {
+            let place = table.place(run);
+            let frame = &bytes[usize::try_from(place.start).unwrap()..usize::try_from(place.end).unwrap()];
+            patch::apply(&table, run, frame, &old, &new.index).unwrap();
+        }
+        eprintln!("patch: made in {made:.1} s, applied in {:.1} s", started.elapsed().as_secs_f64());
+        whole.size
+    }
+
     fn updating(&self, old: &Path, releases: &[Vec<&str>]) {
         let have: BTreeSet<&str> = releases[0][1..].iter().copied().collect();
         let first = self.folder.join(format!("{}.tar", releases[0][0]));
         let desync = Desync::new(&self.folder, &first);
         println!(
-            "| update | whole file | layers that differ | desync | zstd --patch-from | **imgforge** | share | requests |"
+            "| update | whole file | layers that differ | desync | zstd --patch-from | **imgforge** | share | requests | **with a patch** | share |"
         );
-        println!("|---|---|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|---|---|---|");
         for release in &releases[1..] {
             let (new, tar) = (self.archive(release), self.tar(release));
             let (opened, before) = (inspect::open(&new).unwrap(), inspect::open(old).unwrap());
@@ -199,8 +221,9 @@ impl Bench {
                 patch.display()
             );
             let zstd = tried(&zstd).then(|| size(&patch));
+            let patched = self.patched(old, &new) + opened.tail_size();
             println!(
-                "| {} | {} | {} | {} | {} | **{}** | {:.2} % | {} |",
+                "| {} | {} | {} | {} | {} | **{}** | {:.2} % | {} | **{}** | {:.2} % |",
                 release[0],
                 megabytes(opened.size),
                 megabytes(layers),
@@ -208,11 +231,20 @@ impl Bench {
                 zstd.map_or("-".to_owned(), megabytes),
                 megabytes(fetched),
                 100.0 * fetched as f64 / opened.size as f64,
-                plan.fetches.len() + 1
+                plan.fetches.len() + 1,
+                megabytes(patched),
+                100.0 * patched as f64 / opened.size as f64,
             );
             fs::remove_file(tar).unwrap();
         }
     }
+}
+
+/// An archive, as what patches lie between.
+fn side(path: &Path) -> Side {
+    let file = File::open(path).unwrap();
+    let index = patch::index(&file).unwrap();
+    Side { file: Arc::new(file), index: Arc::new(index) }
 }
 
 /// A chunk store of desync, with what the first release has.
