@@ -7,6 +7,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on should stop there and say where")]
 #![expect(clippy::print_stdout, reason = "the table is the result")]
+#![expect(clippy::print_stderr, reason = "how long patches took, beside the table")]
 #![expect(clippy::cast_precision_loss, reason = "ratios of sizes and times")]
 
 use std::collections::BTreeSet;
