@@ -109,6 +109,22 @@ pub enum ImageError {
     Manifest,
 }
 
+/// How files of compressors begin, as Docker and containerd look for them in layers of any media type:
+/// gzip, bzip2, xz, zstd.
+const MAGICS: [&[u8]; 4] = [&[0x1f, 0x8b, 8], b"BZh", b"\xfd7zXZ\0", &[0x28, 0xb5, 0x2f, 0xfd]];
+
+/// Bytes that are enough for [`is_packed`].
+pub const LONGEST_MAGIC: u64 = 6;
+
+/// Whether engines take a layer that begins like this for a compressed one, unpack it, and so see other
+/// content than was hashed here, of any size. A plain tar begins with the name of a file.
+#[must_use]
+pub fn is_packed(start: &[u8]) -> bool {
+    // A file of zstd may begin with frames that are skipped, of sixteen kinds.
+    let skipped = matches!(start, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
+    skipped || MAGICS.iter().any(|magic| start.starts_with(magic))
+}
+
 /// Docker's limit for overlay mounts.
 const MAX_LAYERS: usize = 127;
 
@@ -247,6 +263,16 @@ pub(crate) mod tests {
         for other in [vec![both[1]], [both.clone(), both.clone()].concat()] {
             assert!(matches!(Raw::above(&other, image.clone()), Err(ImageError::Base)), "{other:?}");
         }
+    }
+
+    #[test]
+    fn what_engines_would_unpack_is_told_from_a_tar() {
+        for magic in MAGICS {
+            assert!(is_packed(magic) && magic.len() as u64 <= LONGEST_MAGIC);
+            assert!(!is_packed(&magic[..magic.len() - 1]));
+        }
+        assert!(is_packed(b"\x50\x2a\x4d\x18") && !is_packed(b"\x60\x2a\x4d\x18"));
+        assert!(!is_packed(b"") && !is_packed(b"bin/sh") && !is_packed(&[0; 6]));
     }
 
     #[test]

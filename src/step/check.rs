@@ -5,6 +5,7 @@
 //! | another file, a changed byte | the release names the index, the index names every member, both by SHA-256; what follows them is computed from the sealed release and compared |
 //! | longer than announced, a bomb | no member unpacks to more than the index says, nothing but members is unpacked |
 //! | a signer's tool that packs one thing and signs another | the tar must be, byte for byte, the one that follows from the signed image; layers and configuration by digest |
+//! | a layer that is compressed once more, a bomb for the engine | engines unpack what looks compressed; such layers are refused |
 //! | a path that is swapped after the check | [`Checked`] keeps the open file, loading reads from it and hashes every member again |
 
 use std::collections::VecDeque;
@@ -22,7 +23,7 @@ use crate::model::archive::index::Index;
 use crate::model::archive::tail::Tail;
 use crate::model::archive::{self, Content, Entry, padding};
 use crate::model::digest::{Digest, Hasher};
-use crate::model::image::{Blob, Image, ImageError};
+use crate::model::image::{self, Blob, Image, ImageError};
 use crate::model::name::TierName;
 use crate::model::release::Archive;
 use crate::model::seal::Verified;
@@ -102,6 +103,9 @@ pub enum Mismatch {
     /// Content with another digest.
     #[error("`{0}` has other bytes")]
     Bytes(String),
+    /// A layer that engines unpack by themselves, before they compare it with anything.
+    #[error("layer `{0}` is compressed, so engines would see other bytes than were signed")]
+    Packed(String),
     /// Bytes where there must be zeroes.
     #[error("there are bytes after `{0}` that belong to nothing")]
     Trailing(String),
@@ -291,7 +295,11 @@ fn compare(entry: &Entry, image: &Image, tar: &mut Part, tell: &mut dyn FnMut(u6
             image.check(&read(tar, blob.size)?)?;
         }
         Content::Blob(blob) => {
-            if hash(tar, blob.size, tell)? != blob.digest {
+            let start = read(tar, blob.size.min(image::LONGEST_MAGIC))?;
+            if image::is_packed(&start) {
+                return Err(Mismatch::Packed(entry.path.clone()));
+            }
+            if hash(&start, tar, blob.size, tell)? != blob.digest {
                 return other();
             }
         }
@@ -300,8 +308,10 @@ fn compare(entry: &Entry, image: &Image, tar: &mut Part, tell: &mut dyn FnMut(u6
     if padding.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(Mismatch::Trailing(entry.path.clone())) }
 }
 
-fn hash(tar: &mut Part, size: u64, tell: &mut dyn FnMut(u64)) -> io::Result<Digest> {
+/// Digest of so many bytes, the first of which were read already.
+fn hash(start: &[u8], tar: &mut Part, size: u64, tell: &mut dyn FnMut(u64)) -> io::Result<Digest> {
     let mut hasher = Hasher::default();
+    hasher.update(start);
     while hasher.size() < size {
         let piece = tar.fill_buf()?;
         let length = piece.len().min(usize::try_from(size - hasher.size()).unwrap_or(usize::MAX));

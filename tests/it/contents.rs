@@ -10,6 +10,7 @@ use imgforge::model::archive::{self, Content};
 use imgforge::model::digest::Digest;
 use imgforge::model::image::{Blob, Image};
 use imgforge::model::release::Archive;
+use imgforge::step::content::ContentStore;
 use imgforge::step::members::{Packer, compressor};
 use imgforge::step::{append, sign};
 
@@ -18,7 +19,11 @@ use crate::workbench::{Bench, layer};
 
 /// The tar of an image, as it should be.
 pub(crate) fn tar(bench: &Bench, image: &Image) -> Vec<u8> {
-    let (store, _) = bench.image("tiny", "1.0.0", "hello");
+    tar_from(&bench.image("tiny", "1.0.0", "hello").0, image)
+}
+
+/// The same, of an image whose blobs are in this store.
+pub(crate) fn tar_from(store: &ContentStore, image: &Image) -> Vec<u8> {
     let mut tar = Vec::new();
     for entry in archive::entries(image) {
         tar.extend(entry.header());

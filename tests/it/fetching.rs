@@ -263,6 +263,64 @@ fn servers_that_do_not_do_as_they_are_asked() {
 }
 
 #[test]
+fn lengths_that_lie() {
+    let (bench, web) = project("t-fetch-lengths");
+    let url = web.url();
+    let of = |what: &'static str, whim: Whim| {
+        let _ = fs::remove_dir_all(bench.home.path(".cache"));
+        web.mood(move |request| if request.path.contains(what) { whim.clone() } else { Whim::Serve });
+        bench.home.session(&["fetch", "tiny", "--no-load", "--from", &url, "-q"]).replace(&url, "[URL]")
+    };
+    assert_session!(of(".tar.gz", Whim::OtherLength(1000)), @"
+    exit 1
+    --- stderr
+    error: store `[URL]` refuses the request for `t-fetch-lengths/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz`
+      cause: the server answered 416
+
+    hint: check the bucket, the endpoint and the region
+    ");
+    assert_session!(of(".tar.gz", Whim::OtherLength(-1000)), @"
+    exit 20
+    --- stderr
+    error: store `[URL]` cannot be reached for `t-fetch-lengths/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz`
+      cause: the connection ended before the object did
+
+    hint: run the same command again: it goes on where it stopped
+    ");
+    assert_session!(of(".tar.gz", Whim::Endless), @"
+    exit 20
+    --- stderr
+    error: store `[URL]` cannot be reached for `t-fetch-lengths/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz`
+      cause: it sends more bytes than it announced
+
+    hint: run the same command again: it goes on where it stopped
+    ");
+    assert_session!(of("channels", Whim::OtherLength(1 << 40)), @"
+    exit 1
+    --- stderr
+    error: store `[URL]` refuses the request for `t-fetch-lengths/channels/stable.sigstore.json`
+      cause: the server answered 416
+
+    hint: check the bucket, the endpoint and the region
+    ");
+    assert_session!(of("channels", Whim::OtherLength(-9)), @"
+    exit 10
+    --- stderr
+    error: the channel is not sealed: it is no Sigstore bundle v0.3 with one signature (EOF while parsing a string at line 1 column 998)
+
+    hint: only releases sealed by imgforge are accepted, nothing was loaded
+    ");
+    assert_session!(of("channels", Whim::Endless), @"
+    exit 10
+    --- stderr
+    error: store `[URL]`: cannot access `t-fetch-lengths/channels/stable.sigstore.json`
+      cause: larger than 1048576 bytes
+
+    hint: no document of a release is as large, nothing was loaded; tell the project
+    ");
+}
+
+#[test]
 fn content_that_changes_is_never_spliced() {
     let (bench, web) = project("t-fetch-change");
     let (url, good) = (web.url(), Web::serve(&bench.home.path("good")));

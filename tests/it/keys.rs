@@ -175,6 +175,23 @@ fn import_takes_p256_and_rsa_and_says_why_not_the_others() {
 
     hint: use an ECDSA P-256 or RSA key; `imgforge keys generate` makes one
     ");
+    // The same for a key that is to be pinned, and none is pinned then.
+    for (number, algorithm) in [(3, "ECDSA P-384"), (4, "ECDSA P-521"), (5, "Ed25519")] {
+        let source = format!("source{number}.pem");
+        let public = ["pkey", "-in", &source, "-pubout", "-out", "refused.pub"];
+        must(tool("openssl", &public).current_dir(home.path("")));
+        for arguments in [
+            &["trust", "add", "p", "--key", "refused.pub", "--from", "s"][..],
+            &["verify", ".", "--key", "refused.pub"],
+        ] {
+            let said = home.session(arguments);
+            assert!(
+                said.starts_with("exit 2") && said.contains(&format!("{algorithm} keys are refused")),
+                "{said}"
+            );
+        }
+    }
+    assert!(!home.path(".config/imgforge/trust/p.toml").exists());
     imports.good(&[1, 2]);
 }
 
@@ -287,6 +304,10 @@ fn a_private_key_that_others_can_read_is_said_to_be_one() {
     let text = fs::read_to_string(home.path("keys/cosign.key")).unwrap();
     fs::write(home.path("crlf.key"), text.replace('\n', "\r\n")).unwrap();
     assert_eq!(home.must(&["keys", "public", "crlf.key", "-q"]), home.must(&["keys", "public", "-q"]));
+    let text = fs::read_to_string(home.path("keys/cosign.pub")).unwrap();
+    fs::write(home.path("crlf.pub"), text.replace('\n', "\r\n")).unwrap();
+    home.must(&["trust", "add", "p", "--key", "keys/cosign.pub", "--from", "store"]);
+    home.must(&["trust", "add", "p", "--key", "crlf.pub", "--from", "store"]);
 }
 
 #[test]

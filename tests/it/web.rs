@@ -30,6 +30,10 @@ pub(crate) enum Whim {
     OtherBytes,
     /// More bytes than were asked for.
     Longer(usize),
+    /// So many bytes more are announced than come, or fewer.
+    OtherLength(isize),
+    /// The bytes, and then others without end.
+    Endless,
     /// Bytes come, but slowly.
     Slow(Duration),
     /// A byte a second, for as long as anybody waits.
@@ -143,6 +147,11 @@ impl Web {
         let mut head = "HTTP/1.1 200 OK\r\n".to_owned();
         if let Some(text) = part {
             let (start, end) = span(text, total);
+            if start >= total {
+                let head = "HTTP/1.1 416 X\r\nconnection: close\r\ncontent-length: 0\r\n";
+                let _ = write!(stream, "{head}content-range: bytes */{total}\r\n\r\n");
+                return;
+            }
             head = format!(
                 "HTTP/1.1 206 Partial Content\r\ncontent-range: bytes {start}-{}/{total}\r\n",
                 end - 1
@@ -164,10 +173,14 @@ impl Web {
         if let Whim::Longer(more) = whim {
             bytes.resize(bytes.len() + more, b'x');
         }
-        let length = bytes.len();
-        let head = format!(
-            "{head}connection: close\r\netag: {etag}\r\naccept-ranges: bytes\r\ncontent-length: {length}\r\n\r\n"
-        );
+        let length = match whim {
+            Whim::OtherLength(more) => {
+                format!("content-length: {}\r\n", bytes.len().saturating_add_signed(more))
+            }
+            Whim::Endless => String::new(),
+            _ => format!("content-length: {}\r\n", bytes.len()),
+        };
+        let head = format!("{head}connection: close\r\netag: {etag}\r\naccept-ranges: bytes\r\n{length}\r\n");
         if stream.write_all(head.as_bytes()).is_err() || first.starts_with("HEAD") {
             return;
         }
@@ -187,6 +200,9 @@ impl Web {
             if request.is_archive() {
                 self.sent.fetch_add(piece.len() as u64, Ordering::SeqCst);
             }
+        }
+        if matches!(whim, Whim::Endless) {
+            let _ = std::io::copy(&mut std::io::repeat(b' '), &mut stream);
         }
         // What was sent arrives before the end does.
         let _ = stream.shutdown(std::net::Shutdown::Write);

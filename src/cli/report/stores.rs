@@ -1,11 +1,17 @@
 //! What to do when a store does not give or take.
 
+use std::io::ErrorKind;
+
 use imgforge::flow::Error;
 use imgforge::step::http::ClientError;
 use imgforge::step::push::PushError;
 use imgforge::step::store::{OpenError, StoreError};
 
 use super::Code;
+
+/// A document that is larger than any that imgforge reads.
+pub(super) const TOO_LARGE: (Code, &str) =
+    (Code::NotSigned, "no document of a release is as large, nothing was loaded; tell the project");
 
 pub(super) fn store(error: &StoreError) -> (Code, &'static str) {
     match error {
@@ -19,6 +25,7 @@ pub(super) fn store(error: &StoreError) -> (Code, &'static str) {
             Code::Network,
             "nothing of the new one was mixed with the old; run the same command again, or ask who publishes: a release never changes",
         ),
+        StoreError::Io { source, .. } if source.kind() == ErrorKind::FileTooLarge => TOO_LARGE,
         StoreError::Io { .. } => (Code::Other, "check the store and its permissions"),
         StoreError::Unreachable { source, .. } if source.to_string().contains("peer certificate") => {
             (Code::Network, "where a proxy looks into TLS, name its CA with `IMGFORGE_CA_BUNDLE`")

@@ -1,11 +1,13 @@
 //! What seals, channels and trust documents that are refused mean for a person.
 
+use std::io::ErrorKind;
+
 use imgforge::flow::Error;
 use imgforge::model::channel::{ChannelError, Yank};
 use imgforge::model::seal::SealError;
 use imgforge::model::time::SignedDuration;
 use imgforge::model::trust::TrustError;
-use imgforge::step::download::ChainError;
+use imgforge::step::download::{ChainError, DownloadError};
 use imgforge::step::remember::RememberError;
 use imgforge::step::sign::SignError;
 
@@ -31,6 +33,11 @@ pub(super) fn signed(error: &Error) -> Option<(Code, String)> {
             Code::Untrusted,
             "sign with a key that has the role; after a rotation, name the key that operators pinned with `--pinned FILE`",
         ),
+        Error::Download(DownloadError::Io(_, error)) | Error::Chain(ChainError::Io(_, error))
+            if error.kind() == ErrorKind::FileTooLarge =>
+        {
+            super::stores::TOO_LARGE
+        }
         Error::LowerFloor { .. } => (Code::Other, "a floor only rises: operators remember it"),
         Error::NoChannel(_) | Error::NobodyListens => {
             (Code::Other, "make one with `imgforge channel set NAME VERSION`")

@@ -1,9 +1,15 @@
 //! Names that belong to other images, and keys that count for other projects.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
 
-use super::stranger;
+use super::{refused, stranger};
 use crate::assert_session;
+use crate::transport::ENGINE;
 use crate::workbench::Bench;
 
 #[test]
@@ -40,6 +46,56 @@ fn a_tag_that_belongs_to_another_image() {
     verifying `tiny-1.0.0-linux-amd64.tar.gz`, which is here already
     loading `t-tag/tiny:1.0.0` into Docker [VERSION]
     ");
+}
+
+/// An engine front that changes what the engine answers; requests pass as they are.
+fn lying(socket: &Path, lie: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) {
+    let (listener, lie) = (UnixListener::bind(socket).unwrap(), Arc::new(lie));
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut engine = UnixStream::connect(ENGINE).unwrap();
+            let (mut asks, mut asked) = (client.try_clone().unwrap(), engine.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut asks, &mut asked);
+                let _ = asked.shutdown(Shutdown::Write);
+            });
+            let lie = Arc::clone(&lie);
+            std::thread::spawn(move || {
+                let mut answer = vec![0; 1 << 16];
+                while let Ok(read @ 1..) = engine.read(&mut answer) {
+                    if client.write_all(&lie(&answer[..read])).is_err() {
+                        break;
+                    }
+                }
+                let _ = client.shutdown(Shutdown::Write);
+            });
+        }
+    });
+}
+
+#[test]
+fn an_engine_that_has_something_else_after_the_load() {
+    let bench = Bench::published("t-liar");
+    let (_, image) = bench.image("tiny", "1.0.0", "hello");
+    let layer = image.layers[0].digest.hex();
+    let id = image.config.digest.hex();
+    for (number, (what, from, to)) in [
+        ("image ID", id.clone(), id.chars().rev().collect::<String>()),
+        ("list of layers", layer.clone(), layer.chars().rev().collect()),
+        ("platform", "\"Architecture\":\"amd64\"".to_owned(), "\"Architecture\":\"arm64\"".to_owned()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let socket = bench.home.path(&format!("engine{number}.sock"));
+        lying(&socket, move |bytes| String::from_utf8_lossy(bytes).replace(&from, &to).into_bytes());
+        let mut fetch = bench.home.imgforge(&["fetch", "--verify", "tiny", "--replace", "-q"]);
+        let said = bench.home.record(fetch.env("DOCKER_HOST", format!("unix://{}", socket.display())));
+        let reason = format!("the engine's `t-liar/tiny:1.0.0` is not the signed image: {what} is");
+        refused(what, &said, 12, &reason);
+        assert!(said.contains("do not start it"), "{said}");
+    }
+    assert!(bench.fetch().starts_with("exit 0"));
 }
 
 #[test]

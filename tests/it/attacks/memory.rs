@@ -47,6 +47,30 @@ fn a_clock_that_ran_back_and_a_memory_that_is_damaged() {
 }
 
 #[test]
+fn two_processes_remember_both() {
+    let bench = Bench::published("t-two-processes");
+    let release = fs::read(bench.object("releases/1.0.0/release.sigstore.json")).unwrap();
+    let mut channel = bench.channel(&imgforge::model::seal::Sealed::from_bytes(release), "1.0.0", 7);
+    let stable = bench.object("channels/stable.sigstore.json");
+    fs::rename(&stable, bench.home.path("stable")).unwrap();
+    channel.channel = "edge".parse().unwrap();
+    bench.point(&channel, &bench.key);
+    fs::rename(&stable, bench.object("channels/edge.sigstore.json")).unwrap();
+    fs::rename(bench.home.path("stable"), &stable).unwrap();
+    let both = ["stable", "edge"].map(|name| {
+        let fetch = ["fetch", "t-two-processes/tiny", "--channel", name];
+        let mut command = bench.home.imgforge(&fetch);
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap()
+    });
+    for mut process in both {
+        assert!(process.wait().unwrap().success());
+    }
+    let seen: serde_json::Value = serde_json::from_str(&fs::read_to_string(seen(&bench)).unwrap()).unwrap();
+    let sequence = |name: &str| seen["channels"][name]["sequence"].as_u64();
+    assert_eq!((sequence("stable"), sequence("edge")), (Some(1), Some(7)));
+}
+
+#[test]
 fn two_at_once_lose_nothing_of_each_other() {
     let bench = Bench::published("t-two");
     let keys = TrustedKeys::from(bench.key.public().clone());

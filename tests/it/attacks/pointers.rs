@@ -108,6 +108,23 @@ fn the_documents_of_another_project_with_the_same_key() {
 }
 
 #[test]
+fn another_channel_of_the_same_project() {
+    let bench = Bench::published("t-other-channel");
+    let sealed = fs::read(bench.object("releases/1.0.0/release.sigstore.json")).unwrap();
+    let mut beta = bench.channel(&imgforge::model::seal::Sealed::from_bytes(sealed), "1.0.0", 9);
+    beta.channel = "beta".parse().unwrap();
+    bench.point(&beta, &bench.key);
+    assert_session!(bench.fetch(), @"
+    exit 12
+    --- stderr
+    error: the channel is `t-other-channel/beta`, not `t-other-channel/stable`
+
+    hint: the store was damaged or replaced, nothing was loaded; tell the project
+    ");
+    assert!(!bench.in_engine());
+}
+
+#[test]
 fn a_fetch_with_another_key_does_not_lock_the_pinned_project() {
     let bench = Bench::published("t-two-keys");
     let evil = stranger(&bench);

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{flip, stranger};
+use super::{flip, refused, stranger};
 use crate::assert_session;
 use crate::workbench::Bench;
 
@@ -183,6 +183,21 @@ fn another_release_than_the_channel_names() {
 
     hint: the store was damaged or replaced, nothing was loaded; tell the project
     ");
+    assert!(!bench.in_engine());
+}
+
+#[test]
+fn the_archive_of_another_signed_release() {
+    let bench = Bench::published("t-other-archive");
+    bench.publish(&bench.release("1.1.0", vec![bench.archive("tiny", "1.1.0", "other")]), &bench.key);
+    let archive = bench.object("releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz");
+    fs::copy(bench.object("releases/1.1.0/tiny-1.1.0-linux-amd64.tar.gz"), &archive).unwrap();
+    refused("from the store", &bench.fetch(), 12, "sent other bytes than were signed, as the index of");
+    let said = bench.home.session(&["verify", archive.parent().unwrap().to_str().unwrap(), "-q"]);
+    refused("offline", &said, 12, "archive `tiny-1.0.0-linux-amd64.tar.gz` does not match its release");
+    // A file may have any name: it says itself what it is.
+    let said = bench.home.session(&["verify", archive.to_str().unwrap(), "-q"]);
+    assert!(said.contains("release    t-other-archive 1.1.0, sealed by"), "{said}");
     assert!(!bench.in_engine());
 }
 
