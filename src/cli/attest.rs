@@ -16,7 +16,8 @@ use super::workshop::{BuildArgs, PlanArgs, RecipeArgs};
 /// State what images are, signed: SBOMs, and where they come from (SLSA provenance)
 ///
 /// Writes three Sigstore bundles for each image, which `cosign verify-blob-attestation` accepts. They name
-/// the image, and its archive when that lies in the same folder. The image is built first, which does
+/// the image, and its archive when that lies in the same folder. A small tar beside them, unpacked over the
+/// unpacked archive, is what `cosign verify --local-image` looks for. The image is built first, which does
 /// nothing when it is there. The same image, recipe and files always give the same statements.
 #[derive(clap::Args)]
 pub(crate) struct Args {

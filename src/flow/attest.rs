@@ -11,8 +11,8 @@ use crate::model::image::Image;
 use crate::model::name::TierName;
 use crate::model::plan::Ask;
 use crate::model::policy::Charter;
-use crate::model::provenance;
 use crate::model::sbom::{cyclonedx, spdx};
+use crate::model::{provenance, registry};
 use crate::step::build::Steps;
 use crate::step::content::ContentStore;
 use crate::step::keyring::SigningKey;
@@ -72,6 +72,11 @@ pub async fn attest(
             beside::write(&path, &sign::attest(statement, key)?)?;
             files.push((path, statement.predicate_type()));
         }
+        let signature = Attestation::signature(&image);
+        let path = folder.join(format!("{}.cosign.tar", file.trim_end_matches(".tar.gz")));
+        let bundle = sign::attest(&signature, key)?;
+        beside::write(&path, &registry::layout(&image, &bundle, signature.predicate_type()))?;
+        files.push((path, signature.predicate_type()));
         all.push(Attested { image, archive: archive.map(|_| file), files });
     }
     Ok(all)

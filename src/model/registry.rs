@@ -3,13 +3,15 @@
 //! A *referrer* is a manifest that names the image as its `subject`. Where a registry does not list
 //! referrers itself, an index under the tag `sha256-<digest>` does. The *legacy* signature is an image
 //! under the tag `sha256-<digest>.sig`. Index and legacy image belong to all who sign: what others wrote
-//! there is kept byte for byte, as JSON goes.
+//! there is kept byte for byte, as JSON goes. In a layout on disk, cosign finds a referrer by looking into
+//! every blob, so no index has to name it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::archive::{self, Content, Entry};
 use super::digest::Digest;
 use super::image::{Blob, Image, json as bytes_of};
 use super::key::PublicKey;
@@ -88,6 +90,23 @@ pub fn referrer(image: &Image, bundle: Blob, predicate_type: &str) -> Vec<u8> {
         subject: Descriptor::new(MANIFEST, image.manifest),
         annotations: notes(predicate_type),
     })
+}
+
+/// A tar of the blobs that `cosign verify --local-image` looks for in an unpacked archive. They are not in
+/// the archive itself, whose every byte follows from the image and the sealed release.
+#[must_use]
+pub fn layout(image: &Image, bundle: &[u8], predicate_type: &str) -> Vec<u8> {
+    let referrer = referrer(image, Blob::of(bundle), predicate_type);
+    let mut tar = Vec::new();
+    for bytes in [EMPTY, bundle, &referrer] {
+        let path = archive::blob_path(&Blob::of(bytes));
+        let entry = Entry { path, content: Content::Bytes(bytes.to_vec()) };
+        tar.extend(entry.header());
+        tar.extend(bytes);
+        tar.resize(tar.len() + archive::padding(entry.size()), 0);
+    }
+    tar.resize(tar.len() + archive::END, 0);
+    tar
 }
 
 fn notes(predicate_type: &str) -> Value {

@@ -40,6 +40,7 @@ fn cosign_accepts_what_is_stated() {
     wrote      dist/golden-1.0.0-linux-amd64.spdx.sigstore.json  https://spdx.dev/Document
     wrote      dist/golden-1.0.0-linux-amd64.cyclonedx.sigstore.json  https://cyclonedx.org/bom
     wrote      dist/golden-1.0.0-linux-amd64.provenance.sigstore.json  https://slsa.dev/provenance/v1
+    wrote      dist/golden-1.0.0-linux-amd64.cosign.tar  https://sigstore.dev/cosign/sign/v1
     ");
     must(&mut project.imgforge(&["export", "golden", "--quiet"]));
     assert_session!(attest(&[]), @"
@@ -50,6 +51,7 @@ fn cosign_accepts_what_is_stated() {
     wrote      dist/golden-1.0.0-linux-amd64.spdx.sigstore.json  https://spdx.dev/Document
     wrote      dist/golden-1.0.0-linux-amd64.cyclonedx.sigstore.json  https://cyclonedx.org/bom
     wrote      dist/golden-1.0.0-linux-amd64.provenance.sigstore.json  https://slsa.dev/provenance/v1
+    wrote      dist/golden-1.0.0-linux-amd64.cosign.tar  https://sigstore.dev/cosign/sign/v1
     ");
 
     let at = |word: &str| project.home.text(&format!("dist/golden-1.0.0-linux-amd64.{word}"));
@@ -69,6 +71,16 @@ fn cosign_accepts_what_is_stated() {
         );
         assert!(!run(&mut verify(kind, word, &key)).status.success(), "{word} is taken for another file's");
     }
+
+    // The archive unpacked, and what `cosign verify --local-image` looks for unpacked over it.
+    let layout = project.home.text("layout");
+    fs::create_dir(&layout).unwrap();
+    let unpack = |word: &str| drop(must(&mut tool("tar", &["-xf", &at(word), "-C", &layout])));
+    let fixed = ["verify", "--key", &key, "--insecure-ignore-tlog", "--local-image", &layout];
+    unpack("tar.gz");
+    assert!(!run(&mut tool("cosign", &fixed)).status.success(), "no signature is taken for one");
+    unpack("cosign.tar");
+    must(&mut tool("cosign", &fixed));
 
     // Signatures differ from run to run, statements do not.
     let file = "dist/golden-1.0.0-linux-amd64.provenance.sigstore.json";

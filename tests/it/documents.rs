@@ -1,7 +1,5 @@
 //! Sealed documents: what stock cosign says of them, and what no change survives.
 
-use std::fs;
-
 use imgforge::model::channel::Channel;
 use imgforge::model::key::TrustedKeys;
 use imgforge::model::release::Release;
@@ -85,18 +83,6 @@ fn an_rsa_key_seals_as_well() {
     let options = ["--type", kind, "--bundle", &bundle, "--insecure-ignore-tlog", &archive];
     must(&mut offline("cosign", &[&["verify-blob-attestation", "--key", &public], &options[..]].concat()));
     bench.home.must(&["verify", &at("releases/1.0.0"), "--key", &public]);
-}
-
-#[test]
-fn openssl_and_sha256sum_are_enough() {
-    let bench = Bench::published("t-openssl");
-    let folder = bench.object("releases/1.0.0");
-    let signature = fs::read_to_string(folder.join("SHA256SUMS.sig")).unwrap();
-    let script = "base64 -d SHA256SUMS.sig > sig && openssl dgst -sha256 -verify \"$0\" -signature sig SHA256SUMS && sha256sum -c SHA256SUMS";
-    let mut shell = tool("sh", &["-c", script, &bench.home.text("keys/cosign.pub")]);
-    let said = must(shell.current_dir(&folder));
-    assert!(said.contains("Verified OK") && said.contains("tiny-1.0.0-linux-amd64.tar.gz: OK"), "{said}");
-    assert!(signature.ends_with('\n'));
 }
 
 #[test]

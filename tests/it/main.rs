@@ -13,6 +13,7 @@ mod attesting;
 mod beginning;
 mod bucket;
 mod building;
+mod by_hand;
 mod channels;
 mod contents;
 mod current;

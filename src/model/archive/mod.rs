@@ -190,7 +190,7 @@ pub fn parse_file_name(path: &Path) -> Option<(TierName, Version, Platform)> {
     })
 }
 
-fn blob_path(blob: &Blob) -> String {
+pub(super) fn blob_path(blob: &Blob) -> String {
     format!("blobs/sha256/{}", blob.digest.hex())
 }
 
