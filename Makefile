@@ -10,7 +10,7 @@ INIT := $(INIT_MANIFEST) --target-dir target/init
 # Ours, and the one that `imgforge init` writes.
 WORKFLOWS := $(wildcard .github/workflows/*.yml) src/model/scaffold/ci.yml
 
-.PHONY: demo test bench bench-build check tools
+.PHONY: demo test bench bench-build check fuzz tools
 
 # The whole journey, from recipe to healthy container, on this machine.
 demo:
@@ -32,6 +32,14 @@ bench:
 bench-build: tools
 	@[ -n "$(IMGFORGE)" ] || cargo build --locked --release
 	@tests/bench/build
+
+# What reads foreign bytes, fed with more and more of them. Needs cargo-fuzz, and a C++ compiler for the fuzzer.
+FUZZ = bundle release channel trust tail layer
+FUZZ_SECONDS = 600
+fuzz:
+	@[ -d fuzz/corpus ] || cp -r fuzz/seeds fuzz/corpus
+	for target in $(FUZZ); do \
+	    RUSTC_BOOTSTRAP=1 cargo fuzz run -s none $$target -- -max_total_time=$(FUZZ_SECONDS) || exit; done
 
 check: tools
 	cargo fmt --check

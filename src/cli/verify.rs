@@ -69,6 +69,11 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, context: &Context<'_>) -> Result<(), Failure> {
+        let mut log = Log::default();
+        self.verify(context, &mut log).map_err(|failure| failure.with_checks(json!(checks(&log))))
+    }
+
+    fn verify(self, context: &Context<'_>, log: &mut Log) -> Result<(), Failure> {
         let question = Question {
             trust: self.trust.trust(context)?,
             path: self.path,
@@ -78,9 +83,7 @@ impl Args {
             now: context.config.now,
         };
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
-        let mut log = Log::default();
-        let sound = flow::verify::verify(&question, &mut log, &hear)
-            .map_err(|error| Failure::from(error).with_checks(json!(checks(&log))))?;
+        let sound = flow::verify::verify(&question, log, &hear)?;
         let release = &sound.release;
         let mut words = Words::default();
         words.release(release);
@@ -103,7 +106,7 @@ impl Args {
             integrity: Integrity::Ok,
             freshness,
             archives: sound.archives.iter().map(|checked| (**checked.archive()).clone()).collect(),
-            checks: checks(&log),
+            checks: checks(log),
         };
         context.screen.result(words.text(), &json!(report));
         Ok(())

@@ -123,6 +123,13 @@ fn what_verify_prints_satisfies_its_schema() {
     let (code, report) = verify();
     assert_eq!((code, &report["error"]["code"]), (Some(12), &json!(12)));
     assert_eq!(report["checks"].as_array().unwrap().last().unwrap()["result"], "failed");
+    // Before anything was looked at.
+    for arguments in [&["verify", "--json", "nowhere"][..], &["verify", "--json", ".", "--key", "nowhere"]] {
+        let output = run(&mut bench.home.imgforge(arguments));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((output.status.code(), &report["checks"]), (Some(2), &json!([])));
+        assert_eq!(verdict("verify.json", &report), [""; 0], "{report:#}");
+    }
     // Neither one nor the other.
     let mut neither = report.clone();
     neither.as_object_mut().unwrap().remove("error");

@@ -137,8 +137,7 @@ impl Web {
             return;
         }
         let Ok(mut bytes) = fs::read(self.root.join(path.trim_start_matches('/'))) else {
-            let _ = write!(stream, "HTTP/1.1 404 X\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
-            return;
+            return nothing(stream, "404 X");
         };
         let etag = format!("\"{}\"", &Digest::of(&bytes).hex()[..16]);
         let total = bytes.len();
@@ -148,9 +147,7 @@ impl Web {
         if let Some(text) = part {
             let (start, end) = span(text, total);
             if start >= total {
-                let head = "HTTP/1.1 416 X\r\nconnection: close\r\ncontent-length: 0\r\n";
-                let _ = write!(stream, "{head}content-range: bytes */{total}\r\n\r\n");
-                return;
+                return nothing(stream, &format!("416 X\r\ncontent-range: bytes */{total}"));
             }
             head = format!(
                 "HTTP/1.1 206 Partial Content\r\ncontent-range: bytes {start}-{}/{total}\r\n",
@@ -208,6 +205,11 @@ impl Web {
         let _ = stream.shutdown(std::net::Shutdown::Write);
         let _ = stream.read(&mut [0; 1]);
     }
+}
+
+/// An answer without a body.
+fn nothing(mut stream: &TcpStream, head: &str) {
+    let _ = write!(stream, "HTTP/1.1 {head}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
 }
 
 fn span(text: &str, total: usize) -> (usize, usize) {
