@@ -34,7 +34,7 @@ bench-build: tools
 	@tests/bench/build
 
 # What reads foreign bytes, fed with more and more of them. Needs cargo-fuzz, and a C++ compiler for the fuzzer.
-FUZZ = bundle release channel trust tail layer
+FUZZ = bundle release channel trust tail layer patch
 FUZZ_SECONDS = 600
 fuzz:
 	@[ -d fuzz/corpus ] || cp -r fuzz/seeds fuzz/corpus

@@ -7,7 +7,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use imgforge::model::channel::Channel;
 use imgforge::model::document::{Document, write};
 use imgforge::model::key::TrustedKeys;
-use imgforge::model::release::Release;
+use imgforge::model::name::Version;
+use imgforge::model::release::{Patch, Release};
 use imgforge::model::seal::{SealError, Sealed, to_be_signed};
 use imgforge::model::trust::{Root, Step, Trust, Trusted};
 use imgforge::step::sign;
@@ -184,6 +185,23 @@ fn a_good_signature_over_something_else() {
             "holds an image named",
         ),
     ];
+    let patch = |archive: &str, from: &str, file: &str| {
+        let (digest, table) = (good.archives[0].digest, good.archives[0].index);
+        let from = from.parse().unwrap();
+        let (archive, file) = (archive.to_owned(), file.to_owned());
+        changed(&|r| {
+            let (archive, file, from) = (archive.clone(), file.clone(), Version::clone(&from));
+            r.patches.push(Patch { archive, from, base: digest, file, size: 1, digest, table });
+        })
+    };
+    let (archive, other) = ("tiny-1.0.0-linux-amd64.tar.gz", "other-1.0.0-linux-amd64.tar.gz");
+    let file = "tiny-1.0.0-linux-amd64.from-1.0.0.patch";
+    let patches = [
+        ("a patch with a path", patch(archive, "0.9.0", "../../evil"), "is not the file name of a patch"),
+        ("a patch of another archive", patch(other, "0.9.0", "x.patch"), "which is not in it"),
+        ("a patch from itself", patch(archive, "1.0.0", file), "is not the file name of a patch"),
+    ];
+    let cases = cases.into_iter().chain(patches);
     assert_eq!(verdict(&bench, &signed(&bench, text.as_bytes())), "accepted");
     for (what, payload, reason) in cases {
         assert_ne!(payload, text, "{what} is no change");
