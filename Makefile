@@ -10,7 +10,7 @@ INIT := $(INIT_MANIFEST) --target-dir target/init
 # Ours, and the one that `imgforge init` writes.
 WORKFLOWS := $(wildcard .github/workflows/*.yml) src/model/scaffold/ci.yml
 
-.PHONY: demo test bench bench-build check fuzz tools
+.PHONY: demo test bench bench-build bench-publish check fuzz tools
 
 # The whole journey, from recipe to healthy container, on this machine.
 demo:
@@ -32,6 +32,12 @@ bench:
 bench-build: tools
 	@[ -n "$(IMGFORGE)" ] || cargo build --locked --release
 	@tests/bench/build
+
+# Uploading alone: imgforge and rclone take turns at one S3 server; then once more with 2 GiB, for the memory.
+bench-publish: tools
+	@[ -n "$(IMGFORGE)" ] || cargo build --locked --release
+	@tests/bench/publish
+	@tests/bench/publish 1 2048
 
 # What reads foreign bytes, fed with more and more of them. Needs cargo-fuzz, and a C++ compiler for the fuzzer.
 FUZZ = bundle release channel trust tail layer patch

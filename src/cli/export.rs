@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use imgforge::flow;
-use imgforge::model::name::{TierName, Version};
+use imgforge::model::name::{Platform, TierName, Version};
 use imgforge::model::plan::Ask;
 use serde_json::json;
 
@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// Version of the image [default: the project's]
     #[arg(long, value_name = "V")]
     version: Option<Version>,
+    /// Platform of the image [default: the first of the project's]
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<Platform>,
 }
 
 impl Args {
@@ -37,7 +40,8 @@ impl Args {
         let mut words = Words::default();
         let mut archives = Vec::new();
         for tier in &self.tiers {
-            let ask = Ask { version: self.version.clone(), ..Ask::default() };
+            let (version, platform) = (self.version.clone(), self.platform.clone());
+            let ask = Ask { version, platform, ..Ask::default() };
             let exported = flow::export::export(&workshop, tier, &ask, &self.output, threads(), &hear)?;
             words.archive(exported.path.display(), &exported.archive);
             archives.push(json!({"path": exported.path, "archive": exported.archive}));

@@ -1,14 +1,16 @@
 //! `imgforge release`
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use imgforge::flow;
 use imgforge::flow::build::Demand;
 use imgforge::flow::release::{Intended, Keys, Publication};
-use imgforge::model::name::{ChannelName, TierName, VariableName, Version};
+use imgforge::model::name::{ChannelName, Platform, TierName, VariableName, Version};
 use imgforge::model::size::Size;
+use imgforge::step::progress::{Event, Work};
 use imgforge::step::store::{Address, Key};
 use serde_json::json;
 
@@ -29,6 +31,9 @@ pub(crate) struct Args {
     /// Which images
     #[arg(required = true, value_name = "TIER")]
     tiers: Vec<TierName>,
+    /// Publish for this platform only. May be repeated [default: all that the project has]
+    #[arg(long = "platform", value_name = "OS/ARCH")]
+    platforms: Vec<Platform>,
     /// The version, such as 1.4.0
     #[arg(long, value_name = "V")]
     version: Version,
@@ -84,8 +89,10 @@ impl Args {
             tools.demand = Demand::Locked;
         }
         let tiers: BTreeSet<TierName> = self.tiers.into_iter().collect();
+        let platforms: BTreeSet<Platform> = self.platforms.into_iter().collect();
         let publication = Publication {
             tiers: tiers.into_iter().collect(),
+            platforms: platforms.into_iter().collect(),
             args: self.variables.into_iter().collect(),
             state: context.config.state.clone(),
             pinned: self.pinned.key(context, &project, keys.release.public())?,
@@ -99,7 +106,11 @@ impl Args {
             threads: threads(),
             now: context.config.now,
         };
-        let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
+        let times = Times::default();
+        let hear = |event: Event<'_>| {
+            times.note(event);
+            context.screen.hear(event);
+        };
         if self.dry_run {
             let intended = flow::release::rehearsal(&workshop, &tools, &publication, &keys, &hear).await?;
             show_intended(context, &intended, &place, &publication.channel);
@@ -125,7 +136,10 @@ impl Args {
             .map(|archive| {
                 let key = Key::file(&release.project, &release.version, &archive.file);
                 let url = format!("{}/{key}", public.as_ref().unwrap_or(&place));
-                json!({"file": archive.file, "digest": archive.digest, "size": archive.size, "url": url})
+                json!({
+                    "file": archive.file, "tier": archive.tier, "platform": archive.image.platform,
+                    "digest": archive.digest, "size": archive.size, "url": url, "seconds": times.of(&archive.file),
+                })
             })
             .collect();
         context.screen.result(
@@ -137,6 +151,26 @@ impl Args {
             }),
         );
         Ok(())
+    }
+}
+
+/// How long each piece of work took, by archive.
+#[derive(Default)]
+struct Times(Mutex<BTreeMap<String, BTreeMap<Work, f64>>>);
+
+impl Times {
+    fn note(&self, event: Event<'_>) {
+        if let Event::Took { work, file, seconds } = event {
+            let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            // Archives are uploaded twice when another publisher was faster.
+            *times.entry(file.to_owned()).or_default().entry(work).or_default() += seconds;
+        }
+    }
+
+    fn of(&self, file: &str) -> BTreeMap<&'static str, f64> {
+        let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = times.get(file).into_iter().flatten();
+        times.map(|(work, seconds)| (work.name(), *seconds)).collect()
     }
 }
 

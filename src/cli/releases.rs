@@ -1,6 +1,9 @@
 //! `imgforge releases`
 
+use std::collections::BTreeSet;
+
 use imgforge::flow;
+use imgforge::model::release::{Archive, Release};
 use serde_json::json;
 
 use super::Context;
@@ -15,6 +18,12 @@ pub(crate) struct Args {
     place: PlaceArgs,
 }
 
+/// What the archives of a release have, each once.
+fn each(release: &Release, what: impl Fn(&Archive) -> String) -> String {
+    let found: BTreeSet<String> = release.archives.iter().map(what).collect();
+    found.into_iter().collect::<Vec<_>>().join(" ")
+}
+
 impl Args {
     pub(crate) async fn run(self, context: &Context<'_>) -> Result<(), Failure> {
         let publisher = self.place.open(context, None).await?;
@@ -24,10 +33,10 @@ impl Args {
             let mut text = match &one.release {
                 Some(release) => {
                     let size = release.archives.iter().map(|archive| archive.size).sum();
-                    let names: Vec<_> =
-                        release.archives.iter().map(|archive| archive.tier.as_str()).collect();
                     let size = indicatif::DecimalBytes(size);
-                    format!("{}  {}  {size}  {}", one.version, release.created, names.join(" "))
+                    let tiers = each(release, |archive| archive.tier.to_string());
+                    let platforms = each(release, |archive| archive.image.platform.to_string());
+                    format!("{}  {}  {size}  {tiers}  {platforms}", one.version, release.created)
                 }
                 None => format!("{}  unfinished: a publication was interrupted; run it again", one.version),
             };

@@ -116,7 +116,7 @@ impl Screen {
                 _ => self.line(&format!("{} ...", short(name))),
             },
             Event::StepLog(line) if self.style == Style::Plain => self.line(&format!("  | {line}")),
-            Event::StepLog(_) => {}
+            Event::StepLog(_) | Event::Took { .. } => {}
             Event::StepDone { name, cached: true, .. } => self.line(&format!("{}  cached", short(name))),
             Event::StepDone { name, seconds, .. } => self.line(&format!("{}  {seconds:.1} s", short(name))),
             Event::Bytes { done, total } => self.bytes(done, total),
@@ -189,6 +189,9 @@ fn object(event: Event<'_>) -> serde_json::Value {
         Event::StepLog(line) => json!({"event": "step-log", "line": line}),
         Event::StepDone { name, cached, seconds } => {
             json!({"event": "step-done", "name": name, "cached": cached, "seconds": seconds})
+        }
+        Event::Took { work, file, seconds } => {
+            json!({"event": "took", "work": work.name(), "file": file, "seconds": seconds})
         }
         Event::Warning(text) => json!({"event": "warning", "text": text}),
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Error;
 use crate::model::image::{Image, Mark};
 use crate::model::lock::pins::Locking;
-use crate::model::name::{StageName, TierName};
+use crate::model::name::{Platform, StageName, TierName};
 use crate::model::plan::{Ask, Plan};
 use crate::model::policy::{self, Charter, Finding, Refusal};
 use crate::step::bootstrap::{self, Pinned, Reuse};
@@ -73,11 +73,40 @@ pub async fn build(
     ask: &Ask,
     hear: Hear<'_>,
 ) -> Result<Vec<Image>, Error> {
-    let plans = plans(workshop, tiers, ask)?;
+    of_plans(workshop, tools, &plans(workshop, tiers, ask)?, hear).await
+}
+
+/// Builds tiers for several platforms; the images come by platform, and in it in the order asked.
+pub(super) async fn build_for(
+    workshop: &Workshop,
+    tools: &Tools,
+    tiers: &[TierName],
+    platforms: &[Platform],
+    ask: &Ask,
+    hear: Hear<'_>,
+) -> Result<Vec<Image>, Error> {
+    if platforms.is_empty() {
+        // The plan says what is wrong with the project.
+        return build(workshop, tools, tiers, ask, hear).await;
+    }
+    let mut all = Vec::new();
+    for platform in platforms {
+        let ask = Ask { platform: Some(platform.clone()), ..ask.clone() };
+        all.extend(plans(workshop, tiers, &ask)?);
+    }
+    of_plans(workshop, tools, &all, hear).await
+}
+
+async fn of_plans(
+    workshop: &Workshop,
+    tools: &Tools,
+    plans: &[Plan],
+    hear: Hear<'_>,
+) -> Result<Vec<Image>, Error> {
     let charters: Vec<Charter> = plans.iter().map(Charter::of).collect();
     let store = ContentStore::open(&workshop.content)?;
-    let inputs = inputs(workshop, tools, &plans, &charters, &store, Steps::Cached, hear).await?;
-    let images = round(tools, &plans, &charters, &inputs, &store, hear).await?;
+    let inputs = inputs(workshop, tools, plans, &charters, &store, Steps::Cached, hear).await?;
+    let images = round(tools, plans, &charters, &inputs, &store, hear).await?;
     if let Some(address) = &tools.load {
         let engine = Engine::connect(address).await?;
         for image in &images {
@@ -182,9 +211,9 @@ pub(super) async fn inputs(
     for (plan, charter) in plans.iter().zip(charters) {
         let mut rootfs = BTreeMap::new();
         for (path, debian) in &plan.rootfs {
-            // A tier that is locked and one that is not have different bases at one path.
+            // A tier that is locked and one that is not have different bases at one path; so do platforms.
             let pin = plan.lock.base();
-            let base = (path.clone(), pin.map(|pin| pin.of));
+            let base = (path.clone(), plan.platform.clone(), pin.map(|pin| pin.of));
             if !made.contains_key(&base) {
                 let pinned = pin.map(|pin| Pinned { pin, store });
                 let tar = bootstrap::debian(debian, &plan.platform, pinned, &tools.bases, tools.reuse, hear)

@@ -11,7 +11,7 @@ use crate::model::plan::Ask;
 use crate::model::release::Archive;
 use crate::step::content::ContentStore;
 use crate::step::pack::{self, Packed};
-use crate::step::progress::{Event, Hear};
+use crate::step::progress::{Event, Hear, Work};
 
 /// An archive that was written.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ pub(super) fn pack(
     let file = archive::file_name(tier, version, &image.platform);
     let path = folder.join(&file);
     hear(Event::Doing(&format!("packing `{file}`")));
+    let begun = Work::Pack.begin();
     let Packed { body: Blob { digest, size }, index } = pack::pack(&image, &[], store, &path, threads, hear)?;
+    begun.end(&file, hear);
     Ok(Exported { path, archive: Archive { tier: tier.clone(), file, size, digest, index, image } })
 }

@@ -4,32 +4,35 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::Error;
-use super::build::{Tools, Workshop, build};
+use super::build::{Tools, Workshop, build_for};
 use super::choose::release_of;
 use super::export::pack;
 use super::obtain::{self, Supply};
 use super::patch;
-use super::pointer::{Current, Place, Publisher, Role};
+use super::pointer::{self, Current, Place, Publisher, Role};
 use super::sign::papers;
 use crate::model::channel::{Channel, ChannelError, LIFETIME};
 use crate::model::key::PublicKey;
-use crate::model::name::{ChannelName, TierName, VariableName, Version};
+use crate::model::name::{ChannelName, Platform, TierName, VariableName, Version};
 use crate::model::plan::Ask;
 use crate::model::release::{Release, Whole};
 use crate::model::seal::{Sealed, Verified};
 use crate::model::time::{self, Timestamp};
+use crate::model::trust::Trusted;
 use crate::step::content::ContentStore;
 use crate::step::keyring::SigningKey;
-use crate::step::progress::{Event, Hear};
+use crate::step::progress::{Event, Hear, Work};
 use crate::step::receive::Location;
 use crate::step::store::{Conditions, Key, Store, StoreError};
 use crate::step::upload::{Papers, UploadError};
-use crate::step::{atomic, download, read, sign, upload};
+use crate::step::{atomic, download, read, remember, sign, upload};
 
 /// What to publish, and where.
 pub struct Publication {
     /// The tiers.
     pub tiers: Vec<TierName>,
+    /// For which platforms; empty: for all that the project has.
+    pub platforms: Vec<Platform>,
     /// The version.
     pub version: Version,
     /// Build arguments.
@@ -142,7 +145,7 @@ async fn open(workshop: &Workshop, ask: &Publication, keys: &Keys) -> Result<Pub
     Ok(publisher)
 }
 
-/// Builds and packs every tier.
+/// Builds and packs every tier for every platform.
 async fn make(
     workshop: &Workshop,
     tools: &Tools,
@@ -154,8 +157,12 @@ async fn make(
     let older = patch::older(ask, publisher).await?;
     let mut archives = Vec::new();
     let wanted = Ask { version: Some(ask.version.clone()), args: ask.args.clone(), ..Ask::default() };
-    let images = build(workshop, tools, &ask.tiers, &wanted, hear).await?;
-    for (tier, image) in ask.tiers.iter().zip(images) {
+    let platforms = match ask.platforms.as_slice() {
+        [] => read::recipes(&workshop.recipes)?.project()?.platforms,
+        asked => asked.to_vec(),
+    };
+    let images = build_for(workshop, tools, &ask.tiers, &platforms, &wanted, hear).await?;
+    for (tier, image) in ask.tiers.iter().cycle().zip(images) {
         archives.push(pack(image, tier, &ask.version, &store, &ask.folder, ask.threads, hear)?.archive);
     }
     archives.sort_by(|one, other| one.file.cmp(&other.file));
@@ -229,8 +236,7 @@ async fn intended(ask: &Publication, release: &Release, papers: &Papers) -> Resu
         })?;
         objects.push(Object { key, size: blob.size, there });
     }
-    // The release is the last of its papers, and goes last.
-    for (name, bytes) in papers.files().into_iter().rev() {
+    for (name, bytes) in papers.files() {
         let key = Key::file(&release.project, &release.version, name);
         let there = ask.store.size(&key).await?.is_some();
         objects.push(Object { key, size: bytes.len() as u64, there });
@@ -296,7 +302,8 @@ async fn begun(
     Ok(None)
 }
 
-/// Fetches everything back the way operators do, and checks it, before anybody is pointed to it.
+/// Fetches everything back the way somebody does who pinned the first key and has seen nothing yet, and checks
+/// it, before anybody is pointed to it.
 async fn rehearse(
     ask: &Publication,
     publisher: &Publisher,
@@ -304,12 +311,15 @@ async fn rehearse(
     hear: Hear<'_>,
 ) -> Result<(), Error> {
     let store = ask.public.as_ref().unwrap_or(&publisher.store);
-    let found = release_of(store, &publisher.project, &release.version, &publisher.trusted).await?;
+    // A folder of its own: nothing that is remembered here, or was just packed, may stand for what they get.
+    let scratch = atomic::scratch(&ask.folder).map_err(|error| Error::Write(ask.folder.clone(), error))?;
+    let pin = Trusted::pin(publisher.project.clone(), ask.pinned.clone());
+    let memory = remember::of(scratch.path(), &publisher.project, &pin);
+    let (trusted, _) = pointer::trusted(pin, &memory, store, &publisher.project).await?;
+    let found = release_of(store, &publisher.project, &release.version, &trusted).await?;
     if found.sealed_digest() != release.sealed_digest() {
         return Err(Error::NotNamed(release.version.clone()));
     }
-    // A folder of its own: nothing of what was just packed may be taken for what was uploaded.
-    let scratch = atomic::scratch(&ask.folder).map_err(|error| Error::Write(ask.folder.clone(), error))?;
     for archive in &found.archives {
         let Some(archive) = found.archive_named(&archive.file) else {
             continue;
@@ -317,7 +327,9 @@ async fn rehearse(
         let key = Key::file(&found.project, &found.version, &archive.file);
         let places = [Location { store: store.clone(), key }];
         let supply = Supply::of(&places, scratch.path());
+        let begun = Work::ReadBack.begin();
         let whole = obtain::archive(&supply, &archive, hear).await?;
+        begun.end(&archive.file, hear);
         for one in found.patches_to(&archive) {
             let key = Key::file(&found.project, &found.version, &one.file);
             let place = Location { store: store.clone(), key };

@@ -183,6 +183,13 @@ impl Plan {
         Ok(())
     }
 
+    /// Whether building it runs programs, which only a builder for its platform can.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        let instruction = |line: &str| line.split_whitespace().next().map(str::to_ascii_uppercase);
+        self.dockerfile.lines().any(|line| instruction(line).as_deref() == Some("RUN"))
+    }
+
     /// Where a file of a context folder is in the build's context.
     #[must_use]
     pub fn in_context(&self, folder: &str, path: &str) -> String {

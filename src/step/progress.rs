@@ -1,5 +1,7 @@
 //! What steps tell while they work. The command line draws it; the library never prints.
 
+use std::time::Instant;
+
 /// Something happened.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
@@ -25,8 +27,63 @@ pub enum Event<'a> {
         /// How long it took, as the engine measured it.
         seconds: f64,
     },
+    /// A piece of the work on one archive ended well.
+    Took {
+        /// Which piece.
+        work: Work,
+        /// The name of the archive.
+        file: &'a str,
+        /// How long it took.
+        seconds: f64,
+    },
     /// Worth knowing; the work goes on.
     Warning(&'a str),
+}
+
+/// A piece of the work on one archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Work {
+    /// Until the builder has the image; those of several tiers are built side by side.
+    Build,
+    /// Writing the archive.
+    Pack,
+    /// Until the store has it.
+    Upload,
+    /// Fetching it back and verifying it.
+    ReadBack,
+}
+
+impl Work {
+    /// As other programs read it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Build => "build",
+            Self::Pack => "pack",
+            Self::Upload => "upload",
+            Self::ReadBack => "read_back",
+        }
+    }
+
+    /// Starts to measure.
+    #[must_use]
+    pub fn begin(self) -> Begun {
+        Begun { work: self, at: Instant::now() }
+    }
+}
+
+/// A piece of work that is being measured.
+#[derive(Debug)]
+pub struct Begun {
+    work: Work,
+    at: Instant,
+}
+
+impl Begun {
+    /// Tells how long it took.
+    pub fn end(self, file: &str, hear: Hear<'_>) {
+        hear(Event::Took { work: self.work, file, seconds: self.at.elapsed().as_secs_f64() });
+    }
 }
 
 /// Whoever listens.

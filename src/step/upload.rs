@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::atomic;
-use super::progress::{Event, Hear};
+use super::progress::{Event, Hear, Work};
 use super::store::{Key, Put, Source, Store, StoreError};
 use super::stream;
 use crate::model::channel::Channel;
@@ -48,17 +48,15 @@ pub struct Papers {
 }
 
 impl Papers {
-    /// Each file with its name.
+    /// Each file with its name, in the order in which they are published.
     #[must_use]
     pub fn files(&self) -> Vec<(&'static str, &[u8])> {
-        let mut files = vec![
-            (release::FILE_NAME, self.release.bytes()),
-            (sums::FILE_NAME, self.sums.as_bytes()),
-            (sums::SIGNATURE_NAME, self.signature.as_bytes()),
-        ];
+        let mut files = vec![(sums::FILE_NAME, self.sums.as_bytes())];
         if !self.trust.is_empty() {
             files.push((trust::FILE_NAME, &self.trust));
         }
+        files.push((sums::SIGNATURE_NAME, self.signature.as_bytes()));
+        files.push((release::FILE_NAME, self.release.bytes()));
         files
     }
 }
@@ -74,8 +72,10 @@ pub async fn archives(
     let mut new = 0;
     for Whole { file, blob } in &papers.archives {
         hear(Event::Doing(&format!("publishing `{file}`")));
+        let begun = Work::Upload.begin();
         let key = Key::file(&release.project, &release.version, file);
         new += usize::from(store.put(&key, blob, Source::File(&folder.join(file)), hear).await? == Put::New);
+        begun.end(file, hear);
     }
     Ok(new)
 }

@@ -264,7 +264,13 @@ async fn answer(rules: &Rules, request: Request<Incoming>) -> Answer {
         freeze(rules).await;
     }
     if let Some(Break::Status(status)) = how {
-        return refuse(status, "InternalError", "We encountered an internal error. Please try again.");
+        // Clients try again for some codes, whatever the status.
+        let code = match status {
+            403 => "AccessDenied",
+            400 => "InvalidRequest",
+            _ => "InternalError",
+        };
+        return refuse(status, code, "the test says so");
     }
     if let Some(refusal) = check(&mut rules.state.lock().unwrap(), wants, &request) {
         return refusal;

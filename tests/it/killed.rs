@@ -36,6 +36,7 @@ async fn attempt(
         patch_from: Vec::new(),
         cache: bench.home.path("cache"),
         tiers: Vec::new(),
+        platforms: Vec::new(),
         version: draft.version.clone(),
         args: BTreeMap::new(),
         channel: "stable".parse().unwrap(),

@@ -184,6 +184,9 @@ fn help_reads_well() {
           --version <V>
               Version of the image [default: the project's]
 
+          --platform <OS/ARCH>
+              Platform of the image [default: the first of the project's]
+
       -h, --help
               Print help (see a summary with '-h')
 
@@ -273,6 +276,9 @@ fn help_reads_well() {
               Which images
 
     Options:
+          --platform <OS/ARCH>
+              Publish for this platform only. May be repeated [default: all that the project has]
+
           --version <V>
               The version, such as 1.4.0
 
@@ -289,6 +295,9 @@ fn help_reads_well() {
 
           --dry-run
               Build and pack, and show what would be published; nothing is written to the store
+
+          --patch-from <V>
+              Also publish patches from this version: operators who have it fetch less. May be repeated
 
       -o, --output <DIR>
               Folder for the packed archives

@@ -259,6 +259,25 @@ fn what_the_public_address_shows_decides() {
     web.mood(|_| Whim::Serve);
     let said = release(&project, "1.0.0");
     assert!(said.starts_with("exit 0") && pointer.exists(), "{said}");
+
+    // Keys hand over, and whoever begins with the first one is not shown that.
+    project.home.must(&["keys", "generate", "--name", "next"]);
+    let place = ["--project", project.name(), "--store", "store"];
+    let keys = ["--key", "keys/cosign.key", "--to", "keys/next.key"];
+    project.home.must(&[&["trust", "rotate"], &keys[..], &place].concat());
+    let before = fs::read(&pointer).unwrap();
+    let next = |version: &str| {
+        let keys = ["--key", "keys/next.key", "--pinned", "keys/cosign.pub"];
+        let release = ["release", "t", "--allow-unlocked", "--version", version];
+        project.home.record(&mut project.imgforge(&[&release[..], &keys].concat()))
+    };
+    page(&web, "/trust/1.jsonl", 404);
+    let said = next("1.1.0");
+    assert!(said.starts_with("exit 11\n") && said.contains("sealed by no trusted key"), "{said}");
+    assert!(fs::read(&pointer).unwrap() == before, "the pointer moved");
+    web.mood(|_| Whim::Serve);
+    let said = next("1.1.0");
+    assert!(said.starts_with("exit 0"), "{said}");
     let _ = fs::remove_file(elsewhere.path());
 }
 

@@ -7,13 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use imgforge::model::digest::Digest;
+use imgforge::model::image::Blob;
 use imgforge::step::keyring;
-use imgforge::step::store::{Address, Store};
+use imgforge::step::store::{Address, Key, Put, Source, Store};
 
 use crate::bucket::{BUCKET, Break, KEY, access, serve_alone};
 use crate::building::Project;
 use crate::killed::objects;
+use crate::stores::bytes;
 use crate::watching::Watch;
+use crate::workbench::wait;
 
 /// What the server is told: folder, port, and perhaps the write after which it freezes.
 const ORDERS: &str = "IMGFORGE_TEST_SERVER";
@@ -159,6 +163,47 @@ fn publisher_and_server_killed_at_every_write() {
         "docs/publishing.md has another table:\n{}",
         documented(&table)
     );
+}
+
+/// What the publisher below is told: server, file, and its digest.
+const UPLOAD: &str = "IMGFORGE_TEST_UPLOAD";
+
+#[test]
+#[ignore = "the publisher of the test below, which starts it as a process"]
+fn uploader() {
+    let Ok(orders) = std::env::var(UPLOAD) else { return };
+    let [endpoint, path, digest] = orders.split(';').collect::<Vec<_>>().try_into().unwrap();
+    let path = Path::new(path);
+    let blob = Blob { digest: digest.parse().unwrap(), size: fs::metadata(path).unwrap().len() };
+    let address: Address = format!("s3://{BUCKET}/team").parse().unwrap();
+    let store = Store::open(&address, &access(endpoint.to_owned(), path.with_extension("uploads"))).unwrap();
+    let key = Key::file(&"p".parse().unwrap(), &"1.0.0".parse().unwrap(), "t-1.0.0-linux-amd64.tar.gz");
+    let put = wait(store.put(&key, &blob, Source::File(path), &|_| {})).unwrap();
+    assert_eq!(put, Put::New);
+    fs::copy("/proc/self/status", path.with_extension("status")).unwrap();
+}
+
+/// `tests/bench/publish` measures the program with 2 GiB. What memory depends on is the same here: the size of
+/// a part, how many travel at a time, and that there are many more of them.
+#[test]
+fn memory_does_not_grow_with_what_is_uploaded() {
+    const BOUND: usize = 200 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("archive");
+    let bytes = bytes(BOUND + (40 << 20));
+    fs::write(&path, &bytes).unwrap();
+    let server = Process::start(&folder.path().join("server"), 0, "");
+    let digest = Digest::of(&bytes);
+    let uploaded = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "processes::uploader", "--ignored", "--nocapture"])
+        .env(UPLOAD, format!("{};{};{digest}", server.endpoint(), path.display()))
+        .output()
+        .unwrap();
+    assert!(uploaded.status.success(), "{uploaded:?}");
+    let status = fs::read_to_string(path.with_extension("status")).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB")).unwrap();
+    let peak = peak.trim().parse::<usize>().unwrap() << 10;
+    assert!(peak < BOUND, "{} MiB", peak >> 20);
 }
 
 /// The writes of a publication, in order.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::assert_session;
 use crate::bucket::{KEY, Server, Wants};
 use crate::building::Project;
-use crate::harness::must;
+use crate::harness::{must, tool};
 use crate::workbench::wait;
 
 /// A project with a key and a first release, 1.2.0.
@@ -136,6 +136,61 @@ fn the_publisher_never_signs_two_channels_with_one_sequence() {
     fs::remove_file(&channel).unwrap();
     let said = publisher.release(&["t", "--version", "1.4.0"]);
     assert!(said.contains("sequence 3"), "{said}");
+}
+
+#[test]
+fn platforms_go_together_or_not_at_all() {
+    let project = Project::new("t-platforms", "");
+    let write = |head: &str| {
+        let head = format!("name = \"{}\"\nversion = \"1.0.0\"\n{head}", project.name());
+        project.write("recipes/project.toml", &head);
+        // Files alone: these any builder puts together, whatever platform they are for.
+        let root = "base = \"scratch\"\ncontext = \"files\"\n[user]\nname = \"root\"\nuid = 0\ngid = 0\n";
+        for tier in ["t", "u"] {
+            let copy = format!("[[steps]]\ncopy = {{ paths = [\"{tier}\"], to = \"/\" }}\n");
+            project.write(&format!("recipes/files/{tier}"), tier);
+            project.write(&format!("recipes/{tier}.toml"), &format!("{root}{copy}"));
+        }
+    };
+    write("platforms = [\"linux/amd64\", \"linux/arm64\"]\n");
+    project.home.must(&["keys", "generate"]);
+    let release = |arguments: &[&str]| {
+        let known = ["release", "t", "u", "--version", "1.0.0", "--allow-unlocked", "--quiet"];
+        project.imgforge(&[&known[..], arguments].concat())
+    };
+    let record: serde_json::Value = serde_json::from_str(&must(&mut release(&["--json"]))).unwrap();
+    let published = record["archives"].as_array().unwrap().iter().map(|archive| {
+        let seconds = archive["seconds"].as_object().unwrap();
+        let work: Vec<_> = seconds.keys().map(String::as_str).collect();
+        assert!(seconds.values().all(|seconds| seconds.as_f64().unwrap() > 0.0), "{seconds:?}");
+        assert_eq!(work, ["build", "pack", "read_back", "upload"]);
+        format!("{} for {}", archive["tier"].as_str().unwrap(), archive["platform"].as_str().unwrap())
+    });
+    let all = ["t for linux/amd64", "t for linux/arm64", "u for linux/amd64", "u for linux/arm64"];
+    assert_eq!(published.collect::<Vec<_>>(), all);
+    assert!(must(&mut release(&[])).contains("nothing to do"));
+    let listed = project.home.must(&["releases"]);
+    assert!(listed.contains("  t u  linux/amd64 linux/arm64  <- stable"), "{listed}");
+
+    for architecture in ["amd64", "arm64"] {
+        let platform = format!("linux/{architecture}");
+        let (image, tag) = (format!("{}/u", project.name()), format!("{}/u:1.0.0", project.name()));
+        let place = ["--from", "dist/store", "--key", "keys/cosign.pub"];
+        let fetch = ["fetch", &image, "--platform", &platform, "--replace", "--verify", "--quiet"];
+        project.home.must(&[&fetch[..], &place].concat());
+        let found = must(&mut tool("docker", &["image", "inspect", &tag, "--format", "{{.Architecture}}"]));
+        assert_eq!(found.trim(), architecture);
+        must(&mut tool("docker", &["image", "rm", "-f", &tag]));
+    }
+
+    // One platform less is another release.
+    assert_session!(project.home.record(&mut release(&["--platform", "linux/arm64"])), @"
+    exit 1
+    --- stderr
+    error: version 1.0.0 was published before, with other content
+
+    hint: a published version never changes: choose the next one
+    ");
 }
 
 #[test]

@@ -105,6 +105,23 @@ fn a_server_in_trouble_can_be_tried_again() {
 }
 
 #[test]
+fn where_parts_cannot_be_listed_an_upload_begins_anew() {
+    let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
+    let store = server.store(folder.path().join("uploads"));
+    let (path, bytes, blob) = file(folder.path(), PART + 5);
+    for status in [403, 400] {
+        server.break_next(Wants::Complete, 0, 5, Break::Status(503));
+        assert!(matches!(put(&store, &path, &blob), Err(StoreError::Unreachable { .. })));
+        server.break_next(Wants::Parts, 0, 1, Break::Status(status));
+        assert_eq!(put(&store, &path, &blob).unwrap(), Put::New);
+        assert_eq!((server.count(Wants::Begin), server.count(Wants::Abort)), (2, 1), "{status}");
+        assert!(wait(store.get(&key(FILE), bytes.len())).unwrap() == bytes);
+        wait(store.remove(&key(FILE))).unwrap();
+        server.forget();
+    }
+}
+
+#[test]
 fn of_many_publishers_one_wins() {
     let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
     let store = server.store(folder.path().join("uploads"));
@@ -120,7 +137,8 @@ fn of_many_publishers_one_wins() {
         futures_util::future::join_all(tries).await
     });
     assert_eq!(won.iter().filter(|put| matches!(put, Ok(Put::New))).count(), 1, "{won:?}");
-    assert_eq!(won.iter().filter(|put| matches!(put, Err(StoreError::Conflict { .. }))).count(), 2);
+    let lost = won.iter().filter(|put| matches!(put, Err(StoreError::Conflict { .. }))).count();
+    assert_eq!(lost, 2, "{won:?}");
 }
 
 #[test]

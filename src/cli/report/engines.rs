@@ -17,6 +17,9 @@ pub(super) fn build(error: &BuildError) -> (Code, &'static str) {
             "add one that does under `[builders]` in `imgforge.toml`, or name it with `--builder`",
         ),
         BuildError::Lacks { remedy, .. } => (Code::Engine, remedy),
+        BuildError::OnePlatform => {
+            (Code::Usage, "fill the caches before, with `imgforge build --platform` for each platform")
+        }
         BuildError::OneCache => (Code::Usage, "put `{tier}` into the name: `ref=host/cache:{tier}`"),
         BuildError::NoSecret(_) => (Code::Usage, "give it with `--secret id=ID,src=FILE`"),
         _ => (Code::BuildFailed, "`imgforge recipe render TIER` shows what was built"),

@@ -1,7 +1,7 @@
 //! Builds a plan through BuildKit, over our own small gRPC client.
 //!
 //! BuildKit needs one byte stream that speaks gRPC ([`transport`]); the session through which it
-//! reads our files and secrets ([`session`], [`files`]) and writes blobs ([`blobs`]) runs inside that
+//! reads our files and secrets ([`session`], [`files`], [`folders`]) and writes blobs ([`blobs`]) runs inside that
 //! stream. A [`site`] is one such connection, on which all tiers of a command are built. [`solve`] asks
 //! for an image through the [`gateway`] and listens. [`import`] takes what comes out into the content
 //! store. No `docker` command and no buildx is needed.
@@ -11,6 +11,7 @@ mod cache;
 mod capabilities;
 mod container;
 mod files;
+mod folders;
 mod gateway;
 mod import;
 mod session;
@@ -115,6 +116,9 @@ pub enum BuildError {
     /// Several tiers, and one image for their caches.
     #[error("the tiers would overwrite each other's cache")]
     OneCache,
+    /// Several platforms, whose caches would have one name.
+    #[error("the platforms would overwrite each other's cache")]
+    OnePlatform,
     /// A step failed.
     #[error("{0}")]
     Step(Failure),
@@ -147,6 +151,9 @@ impl Inputs {
             return Err(BuildError::NoSecret(id.clone()));
         }
         match &self.cache_to {
+            Some(_) if plans.iter().any(|plan| plan.platform != plans[0].platform) => {
+                Err(BuildError::OnePlatform)
+            }
             Some(to) if plans.len() > 1 && to.collides() => Err(BuildError::OneCache),
             _ => Ok(()),
         }

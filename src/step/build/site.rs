@@ -7,20 +7,20 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bollard_buildkit_proto::moby::buildkit::v1::{CacheOptions, CacheOptionsEntry, Exporter, SolveRequest};
-use bollard_buildkit_proto::pb;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use prost::Message as _;
+use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
 
 use super::blobs::EXPORT;
 use super::cache::{self, CacheFrom, CacheTo};
 use super::capabilities::Gives;
+use super::folders::{context_name, dockerfile_name, dockerfiles, input, share};
 use super::import::{self, ImportError, Kept};
 use super::session::{self, Session, Shared};
 use super::solve::{Solve, Solved, solve};
 use super::status::Told;
-use super::transport::{self, Builder, Line};
+use super::transport::{self, Builder, Line, Needs};
 use super::{BuildError, Built, Inputs, Steps};
-use crate::model::context::{Entry, File, Tree};
+use crate::model::archive;
+use crate::model::context::Tree;
 use crate::model::digest::Digest;
 use crate::model::image::{Blob, Image, Mark, Raw};
 use crate::model::lock::pins::Locking;
@@ -28,7 +28,7 @@ use crate::model::plan::Plan;
 use crate::model::policy::{Charter, Finding};
 use crate::step::content::ContentStore;
 use crate::step::engine::Engine;
-use crate::step::progress::Hear;
+use crate::step::progress::{Hear, Work};
 
 /// Solves at a time. BuildKit runs the steps of one side by side too, so more only compete.
 const AT_ONCE: usize = 4;
@@ -40,6 +40,7 @@ struct Site<'a> {
     /// Which of the session's contexts a plan reads.
     contexts: Vec<String>,
     inputs: &'a Inputs,
+    trees: &'a [Tree],
     charters: &'a [Charter],
     imports: Vec<CacheFrom>,
     store: &'a ContentStore,
@@ -65,7 +66,8 @@ struct Done<'a> {
 }
 
 /// Builds images, tries them out by their charters, and takes their layers into the content store, in
-/// the order of the plans. The first that fails cancels the others; so does dropping the future.
+/// the order of the plans. The plans of a platform stand together, and each platform has a builder of its
+/// own where there is one. The first that fails cancels the others; so does dropping the future.
 pub async fn build(
     plans: &[Plan],
     charters: &[Charter],
@@ -74,12 +76,33 @@ pub async fn build(
     store: &ContentStore,
     hear: Hear<'_>,
 ) -> Result<Vec<Built>, BuildError> {
-    let Some(first) = plans.first() else { return Ok(Vec::new()) };
     inputs.check(plans)?;
-    let line = transport::choose(builders, &first.platform, hear).await?;
+    let mut at = 0;
+    let sites = plans.chunk_by(|one, next| one.platform == next.platform).map(|plans| {
+        let range = at..at + plans.len();
+        at = range.end;
+        build_at_one(plans, &charters[range.clone()], &inputs.contexts[range], inputs, builders, store, hear)
+    });
+    let built: Vec<Vec<Built>> = future::try_join_all(sites).await?;
+    Ok(built.into_iter().flatten().collect())
+}
+
+/// Builds the plans of one platform on one builder.
+async fn build_at_one(
+    plans: &[Plan],
+    charters: &[Charter],
+    trees: &[Tree],
+    inputs: &Inputs,
+    builders: &[Builder],
+    store: &ContentStore,
+    hear: Hear<'_>,
+) -> Result<Vec<Built>, BuildError> {
+    let Some(first) = plans.first() else { return Ok(Vec::new()) };
+    let needs = if plans.iter().any(Plan::runs) { Needs::Programs } else { Needs::Files };
+    let line = transport::choose(builders, &first.platform, needs, hear).await?;
     line.capabilities.check(&line.address)?;
     line.capabilities.check_caches(&line.address, &inputs.cache_from, inputs.cache_to.as_ref())?;
-    let site = Site::open(line, plans, charters, inputs, store).await?;
+    let site = Site::open(line, plans, charters, trees, inputs, store).await?;
     let site = &site;
     let builds = stream::iter(plans.iter().enumerate())
         .map(|(at, plan)| async move { site.build(plan, at, hear).await });
@@ -128,12 +151,13 @@ impl<'a> Site<'a> {
         mut line: Line,
         plans: &[Plan],
         charters: &'a [Charter],
+        trees: &'a [Tree],
         inputs: &'a Inputs,
         store: &'a ContentStore,
     ) -> Result<Self, BuildError> {
-        let (trees, contexts) = share(&inputs.contexts);
+        let (shared, contexts) = share(trees);
         let mut folders: BTreeMap<String, Arc<Tree>> =
-            trees.into_iter().enumerate().map(|(at, tree)| (context_name(at), Arc::new(tree))).collect();
+            shared.into_iter().enumerate().map(|(at, tree)| (context_name(at), Arc::new(tree))).collect();
         folders.insert("dockerfile".to_owned(), Arc::new(dockerfiles(plans)));
         let mut stores = BTreeMap::from([(EXPORT.to_owned(), store.clone())]);
         let local = inputs.cache_from.iter().filter_map(|from| match from {
@@ -152,7 +176,7 @@ impl<'a> Site<'a> {
         let shared = Shared { folders, secrets, stores: Arc::new(stores) };
         // BuildKit keeps what it was sent under this key and asks only for what changed since.
         let tiers: Vec<&str> = plans.iter().map(|plan| plan.tier.as_str()).collect();
-        let key = format!("imgforge/{}/{}", plans[0].tag, tiers.join("+"));
+        let key = format!("imgforge/{}/{}/{}", plans[0].tag, tiers.join("+"), plans[0].platform);
         let session = session::open(&mut line.control, Arc::new(shared), &key).await?;
         let contexts = contexts.into_iter().map(context_name).collect();
         Ok(Self {
@@ -160,6 +184,7 @@ impl<'a> Site<'a> {
             session,
             contexts,
             inputs,
+            trees,
             charters,
             imports: inputs.cache_from.clone(),
             store,
@@ -168,8 +193,16 @@ impl<'a> Site<'a> {
     }
 
     async fn build<'b>(&self, plan: &'b Plan, at: usize, hear: Hear<'_>) -> Result<Done<'b>, BuildError> {
+        let begun = Work::Build.begin();
+        let done = self.judged(plan, at, hear).await?;
+        begun.end(&archive::file_name(&plan.tier, &plan.version, &plan.platform), hear);
+        Ok(done)
+    }
+
+    /// Builds, and tries the image out unless the same inputs gave one before that was good.
+    async fn judged<'b>(&self, plan: &'b Plan, at: usize, hear: Hear<'_>) -> Result<Done<'b>, BuildError> {
         let charter = &self.charters[at];
-        let inputs = super::digest(plan, &self.inputs.contexts[at]);
+        let inputs = super::digest(plan, &self.trees[at]);
         let mark = Mark { inputs, charter: charter.digest() };
         // The same inputs made a good image before: most likely they will again, and then its name says so.
         if self.inputs.steps == Steps::Cached
@@ -196,7 +229,7 @@ impl<'a> Site<'a> {
         let solving = Solve {
             request: self.request(plan, &name),
             options: self.options(plan, &imports),
-            inputs: HashMap::from([("context".to_owned(), self.context(&self.contexts[at]))]),
+            inputs: HashMap::from([("context".to_owned(), input(&self.contexts[at], &self.session.id))]),
             imports,
             tier: &plan.tier,
             tag: &plan.tag,
@@ -307,70 +340,9 @@ impl<'a> Site<'a> {
         let list = || ContentStore::open(folder)?.list_manifest(&found.media_type, blob, plan.tier.as_str());
         Ok(list().map_err(ImportError::Content)?)
     }
-
-    /// The context as one input, whatever parts of it a tier's steps read: the frontend's own would
-    /// differ from tier to tier, and BuildKit would ask for the same files again.
-    fn context(&self, name: &str) -> pb::Definition {
-        let source = pb::Op {
-            op: Some(pb::op::Op::Source(pb::SourceOp {
-                identifier: format!("local://{name}"),
-                attrs: [
-                    ("local.session".to_owned(), self.session.id.clone()),
-                    ("local.sharedkeyhint".to_owned(), name.to_owned()),
-                ]
-                .into(),
-            })),
-            ..pb::Op::default()
-        };
-        let bytes = source.encode_to_vec();
-        let digest = Digest::of(&bytes).to_string();
-        let end =
-            pb::Op { inputs: vec![pb::Input { digest: digest.clone(), index: 0 }], ..pb::Op::default() };
-        let described = pb::OpMetadata {
-            description: [("llb.customname".to_owned(), "[internal] load build context".to_owned())].into(),
-            ..pb::OpMetadata::default()
-        };
-        pb::Definition {
-            def: vec![bytes, end.encode_to_vec()],
-            metadata: [(digest, described)].into(),
-            source: None,
-        }
-    }
 }
 
 fn exporter<const N: usize>(kind: &str, attributes: [(&str, &str); N]) -> Exporter {
     let attrs = attributes.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     Exporter { r#type: kind.to_owned(), attrs }
-}
-
-/// Puts contexts together as far as they agree: almost always all of them. Gives the trees, and for
-/// each context which of them it is in.
-fn share(contexts: &[Tree]) -> (Vec<Tree>, Vec<usize>) {
-    let mut trees: Vec<Tree> = Vec::new();
-    let mut places = Vec::new();
-    for context in contexts {
-        let place = trees.iter_mut().position(|tree| tree.absorb(context)).unwrap_or_else(|| {
-            trees.push(context.clone());
-            trees.len() - 1
-        });
-        places.push(place);
-    }
-    (trees, places)
-}
-
-fn context_name(at: usize) -> String {
-    if at == 0 { "context".to_owned() } else { format!("context{at}") }
-}
-
-fn dockerfile_name(plan: &Plan) -> String {
-    format!("{}.Dockerfile", plan.tier)
-}
-
-fn dockerfiles(plans: &[Plan]) -> Tree {
-    let mut tree = Tree::default();
-    for plan in plans {
-        let file = File::generated(plan.dockerfile.clone().into_bytes(), false);
-        tree.insert(&dockerfile_name(plan), Entry::File(file));
-    }
-    tree
 }

@@ -87,14 +87,25 @@ impl Builder {
     }
 }
 
-/// Connects to the first builder for which the platform is native, else to the first that emulates it.
-/// One that does not answer is passed over while there are others.
+/// What a build needs of a builder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// That it runs programs of the platform.
+    Programs,
+    /// That it puts files together, which any can for any platform.
+    Files,
+}
+
+/// Connects to the first builder for which the platform is native, else to the first that emulates it, else,
+/// where files are all that is needed, to the first at all. One that does not answer is passed over while
+/// there are others.
 pub(super) async fn choose(
     builders: &[Builder],
     platform: &Platform,
+    needs: Needs,
     hear: Hear<'_>,
 ) -> Result<Line, BuildError> {
-    let mut emulating = None;
+    let (mut emulating, mut foreign) = (None, None);
     let mut offers = Vec::new();
     let mut silent = Vec::new();
     let found = 'found: {
@@ -117,11 +128,13 @@ pub(super) async fn choose(
             }
             if can.contains(platform) {
                 emulating.get_or_insert(line);
+            } else if needs == Needs::Files {
+                foreign.get_or_insert(line);
             } else {
                 offers.push(Offer { builder: builder.shown(), platforms: can });
             }
         }
-        emulating
+        emulating.or(foreign)
     };
     if found.is_some() || !offers.is_empty() {
         for (builder, error) in &silent {

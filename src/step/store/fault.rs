@@ -95,7 +95,11 @@ where
             SdkError::ServiceError(service) => {
                 let status = service.raw().status().as_u16();
                 let words = [service.err().code(), service.err().message()];
-                let text = words.into_iter().flatten().collect::<Vec<_>>().join(": ");
+                let mut text = words.into_iter().flatten().collect::<Vec<_>>().join(": ");
+                if text.is_empty() && status < 400 {
+                    // Done, it says, in words that the client does not understand.
+                    text = root(&error);
+                }
                 match service.err().code() {
                     // A missing bucket is a mistake, not a missing object.
                     Some("NoSuchBucket") => Self::Refused(Answer { status, text }),

@@ -89,6 +89,11 @@ async fn resumed(
     match session.listed().await {
         Ok(listed) => Ok(Some((session, listed))),
         Err(Fault::Missing) => Ok(None),
+        // A key that may not list, or a server that lists in a way of its own: it would do so for ever.
+        Err(Fault::Denied(_) | Fault::Refused(_)) => {
+            session.abort().await;
+            Ok(None)
+        }
         Err(fault) => Err(fault),
     }
 }
