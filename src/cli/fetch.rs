@@ -146,55 +146,73 @@ impl FromStr for Image {
 
 impl Args {
     pub(crate) async fn run(self, context: &Context<'_>) -> Result<(), Failure> {
-        let piped = self.fate.pipe;
-        let order = self.order(context)?;
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
-        let fetched = flow::fetch::fetch(order, &hear).await?;
-        if !piped {
+        let mut link = None;
+        let fetched = loop {
+            match flow::fetch::fetch(self.order(link.as_deref(), context)?, &hear).await {
+                Err(error) if error.is_denied_link() => match another_link(context) {
+                    Some(next) => link = Some(next),
+                    None => return Err(error.into()),
+                },
+                outcome => break outcome?,
+            }
+        };
+        if !self.fate.pipe {
             show(context, &fetched);
         }
         Ok(())
     }
 
-    fn order(self, context: &Context<'_>) -> Result<Order, Failure> {
-        let (patience, line) = (self.patience.patience(), self.line.line());
-        let fate = self.fate.fate(self.verify, context)?;
-        let seeds = self.line.seed.clone();
+    /// What is asked for; `link` takes the place of one that has expired.
+    fn order(&self, link: Option<&str>, context: &Context<'_>) -> Result<Order, Failure> {
         Ok(Order {
-            want: self.want(context)?,
-            patience,
+            want: self.want(link, context)?,
+            patience: self.patience.patience(),
             cache: context.config.cache.join("archives"),
-            seeds,
-            line,
+            seeds: self.line.seed.clone(),
+            line: self.line.line(),
             state: context.config.state.clone(),
-            fate,
+            fate: self.fate.fate(self.verify, context)?,
             now: context.config.now,
         })
     }
 
-    fn want(self, context: &Context<'_>) -> Result<Want, Failure> {
+    fn want(&self, link: Option<&str>, context: &Context<'_>) -> Result<Want, Failure> {
         let image = match &self.image {
             Wanted::Image(image) => image,
             Wanted::Link(url) => {
-                return Ok(Want::Link { store: context.link(url)?, trust: self.trust.trust(context)? });
+                let store = context.link(link.unwrap_or(url))?;
+                return Ok(Want::Link { store, trust: self.trust.trust(context)? });
             }
             Wanted::File(path) => {
                 return Ok(Want::File { path: path.clone(), trust: self.trust.trust(context)? });
             }
         };
-        let (image, addresses) = (image.clone(), self.from.clone());
-        let (pin, addresses) = self.trust.whose(&image, addresses, context)?;
+        let (pin, addresses) = self.trust.whose(image, self.from.clone(), context)?;
         let stores = addresses.iter().map(|address| context.store(address)).collect::<Result<_, _>>()?;
         Ok(Want::Tier(Tier {
             project: pin.project,
             tier: image.tier.clone(),
-            platform: self.platform.map_or_else(this_platform, Ok)?,
-            which: which(image.version.clone(), self.channel),
+            platform: self.platform.clone().map_or_else(this_platform, Ok)?,
+            which: which(image.version.clone(), self.channel.clone()),
             stores,
-            link: self.url.as_deref().map(|url| context.link(url)).transpose()?,
+            link: link.or(self.url.as_deref()).map(|url| context.link(url)).transpose()?,
             pinned: pin.key,
             bond: if self.trust.key.is_some() { Bond::Once } else { Bond::Pinned },
         }))
+    }
+}
+
+/// A new link, as somebody types it in; none where nobody is there.
+fn another_link(context: &Context<'_>) -> Option<String> {
+    loop {
+        let link = context.screen.ask(
+            "The link has expired, or lets nobody in. Paste a new one, and the download goes on; nothing ends it:\n",
+        )?;
+        match context.link(&link) {
+            Ok(_) => return Some(link),
+            Err(_) => context.screen.warn("this is no link: copy all of it, from `https://` on"),
+        }
     }
 }
 

@@ -21,7 +21,6 @@ use imgforge::step::bootstrap::BootstrapError;
 use imgforge::step::build::BuildError;
 use imgforge::step::check::CheckError;
 use imgforge::step::content::ContentError;
-use imgforge::step::disk::DiskError;
 use imgforge::step::download::{ChainError, DownloadError};
 use imgforge::step::gather::GatherError;
 use imgforge::step::list::ListError;
@@ -312,9 +311,7 @@ fn judge(error: &Error) -> (Code, Option<String>) {
             Code::Mismatch,
             "nothing of it was loaded; try another store with `--from`, and tell the project",
         ),
-        Error::Disk(DiskError::Full { .. }) => {
-            (Code::DiskFull, "make room, or put the cache elsewhere with `XDG_CACHE_HOME`")
-        }
+        Error::Disk(error) => files::disk(error),
         Error::NotAnArchive(_) => (Code::NotSigned, "ask for an archive that `imgforge release` published"),
         Error::Store(error)
         | Error::Receive(ReceiveError::Store(error))

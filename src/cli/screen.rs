@@ -1,14 +1,17 @@
 //! The only place that prints. Results go to stdout, everything else to stderr.
 #![expect(clippy::print_stderr, reason = "this is the one place that prints")]
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use imgforge::model::size::Size;
 use imgforge::step::progress::Event;
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::json;
 
 use super::Global;
@@ -89,6 +92,18 @@ impl Screen {
         self.line(&format!("warning: {text}"));
     }
 
+    /// Asks a person for a line, where there is one; an empty line is no answer.
+    pub(crate) fn ask(&self, question: &str) -> Option<String> {
+        if self.json || self.style != Style::Terminal || !std::io::stdin().is_terminal() {
+            return None;
+        }
+        self.clear();
+        eprint!("{question} ");
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).ok()?;
+        Some(answer.trim().to_owned()).filter(|answer| !answer.is_empty())
+    }
+
     /// The end of a failed command.
     pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
         self.clear();
@@ -154,7 +169,7 @@ impl Screen {
         if let Some(bar) = slot.as_ref() {
             if bar.length() != Some(total) {
                 bar.set_length(total);
-                bar.set_style(style("{spinner} {wide_msg} {bytes}/{total_bytes} {bytes_per_sec} {eta}"));
+                bar.set_style(counting());
             }
             bar.set_position(done);
         }
@@ -163,7 +178,7 @@ impl Screen {
         {
             let text = bar.message();
             bar.finish_and_clear();
-            eprintln!("{text}  {} in {:.1} s", HumanBytes(total), bar.elapsed().as_secs_f64());
+            eprintln!("{text}  {} in {:.1} s", Size(total), bar.elapsed().as_secs_f64());
         }
     }
 
@@ -208,4 +223,41 @@ fn short(name: &str) -> String {
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+/// So early, nobody can tell how long it will take.
+const GUESS: Duration = Duration::from_secs(3);
+
+/// How far it is, how fast, and how long it may still take: a guess that only gets shorter, because one
+/// that jumps to and fro is none.
+fn counting() -> ProgressStyle {
+    let shortest = Arc::new(AtomicU64::new(u64::MAX));
+    let left = move |state: &ProgressState, out: &mut dyn fmt::Write| {
+        if state.elapsed() < GUESS || state.per_sec() < 1.0 {
+            return;
+        }
+        let now = state.eta().as_secs();
+        let seconds = shortest.fetch_min(now, Ordering::Relaxed).min(now);
+        let _ = match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+            (0, 0, seconds) => write!(out, "{seconds} s left"),
+            (0, minutes, seconds) => write!(out, "{minutes} min {seconds} s left"),
+            (hours, minutes, _) => write!(out, "{hours} h {minutes} min left"),
+        };
+    };
+    let size = |of: fn(&ProgressState) -> u64| {
+        move |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = write!(out, "{}", Size(of(state)));
+        }
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "bytes of a second, to be shown"
+    )]
+    let speed = |state: &ProgressState| state.per_sec() as u64;
+    style("{spinner} {wide_msg} {done} of {all} {speed}/s {left}")
+        .with_key("done", size(ProgressState::pos))
+        .with_key("all", size(|state| state.len().unwrap_or_default()))
+        .with_key("speed", size(speed))
+        .with_key("left", left)
 }

@@ -16,12 +16,13 @@ use crate::model::release::{Archive, Patch, Release};
 use crate::model::seal::Verified;
 use crate::model::time::Timestamp;
 use crate::step::check::Checked;
+use crate::step::disk::{self, Need, Purpose};
 use crate::step::engine::{Address, Engine};
-use crate::step::load::{Loaded, Retag};
+use crate::step::load::{Loaded, Retag, Room};
 use crate::step::progress::Hear;
 use crate::step::receive::Line;
 use crate::step::store::{Key, Store};
-use crate::step::{audit, deliver, load};
+use crate::step::{audit, deliver, load, partial};
 
 /// What an operator wants, and whom they trust.
 pub struct Order {
@@ -196,10 +197,18 @@ async fn bring(order: Order, hear: Hear<'_>) -> Result<Fetched, Error> {
         Want::Tier(tier) => choose::tier(&order, tier, hear).await?,
         Want::Link { store, trust } => choose::link(&order, store, trust).await?,
         Want::File { path, trust } => {
-            return deliver(filed(&order, path, trust, hear)?, order.fate, hear).await;
+            let ready = filed(&order, path, trust, hear)?;
+            look_ahead(&order, ready.checked.archive(), Vec::new()).await?;
+            return deliver(ready, order.fate, hear).await;
         }
     };
     let folder = order.cache.join(choice.release.project.as_str());
+    let download = Need {
+        purpose: Purpose::Archive,
+        bytes: partial::rest(&folder.join(&choice.archive.file), choice.archive.size),
+        folder: folder.clone(),
+    };
+    look_ahead(&order, &choice.archive, vec![download]).await?;
     let release = &choice.release;
     let named = |patch: Verified<Patch>| {
         let key = Key::file(&release.project, &release.version, &patch.file);
@@ -230,6 +239,17 @@ async fn bring(order: Order, hear: Hear<'_>) -> Result<Fetched, Error> {
         memory.note(&name, pointer, &trusted, order.now)?;
     }
     Ok(fetched)
+}
+
+/// Asks whoever will load the image, and the disks, before hours of downloading end in a refusal.
+async fn look_ahead(order: &Order, archive: &Archive, mut needs: Vec<Need>) -> Result<(), Error> {
+    if let Fate::Load { engine, retag, .. } = &order.fate {
+        let engine = Engine::connect(engine).await?;
+        if let Some(Room { folder, bytes }) = load::foresee(&engine, &archive.image, *retag).await? {
+            needs.push(Need { folder, purpose: Purpose::Engine, bytes });
+        }
+    }
+    Ok(disk::together(needs)?)
 }
 
 /// An archive of which every byte was verified, and all that is known of it.

@@ -213,6 +213,20 @@ pub enum Error {
     Mixed(String, String),
 }
 
+impl Error {
+    /// Whether a link does not let anybody in, any more or at all: another one may.
+    #[must_use]
+    pub fn is_denied_link(&self) -> bool {
+        let (Self::Store(error)
+        | Self::Receive(step::receive::ReceiveError::Store(error))
+        | Self::Download(step::download::DownloadError::Store(error))) = self
+        else {
+            return false;
+        };
+        matches!(error, step::store::StoreError::Denied { key, .. } if key.is_link())
+    }
+}
+
 fn patches_of(from: &[String]) -> String {
     match from {
         [] => "without patches".to_owned(),

@@ -121,14 +121,18 @@ async fn fill(
     hear: Hear<'_>,
 ) -> Result<Origin, Error> {
     let mut failures: Vec<(&Location, ReceiveError)> = Vec::new();
-    for place in supply.places {
+    for (number, place) in supply.places.iter().enumerate() {
         match by_members(supply, place, archive, partial, hear).await {
             Ok(origin) => return Ok(origin),
             Err(Error::Receive(error)) if error.is_of_this_store() => {
-                if supply.places.len() > 1 || error.is_of_this_way() {
-                    hear(Event::Warning(&format!("{}: trying another way", said(&error))));
-                }
                 failures.push((place, error));
+                let is_last = number + 1 == supply.places.len();
+                let has_ways = !is_last || failures.iter().any(|(_, error)| error.is_of_this_way());
+                // The only one, or the first of several, is what all of it ends with.
+                if let (Some((_, error)), true) = (failures.last(), has_ways || failures.len() > 1) {
+                    let next = if has_ways { ": trying another way" } else { "" };
+                    hear(Event::Warning(&format!("{}{next}", said(error))));
+                }
             }
             Err(error) => return Err(error),
         }

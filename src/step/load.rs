@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Cursor, Read};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard::body_try_stream;
@@ -21,7 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::check::Checked;
 use super::content::{ContentError, ContentStore};
-use super::engine::{Engine, EngineError};
+use super::engine::{Address, Engine, EngineError};
 use super::progress::{Event, Hear};
 use crate::model::archive::{self, Content};
 use crate::model::digest::Digest;
@@ -110,6 +111,51 @@ pub enum Own {
 const QUEUE: usize = 8;
 const PIECE: usize = 1 << 18;
 
+/// Where an engine on this machine keeps images, and how many bytes it will need there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Room {
+    /// The engine's folder.
+    pub folder: PathBuf,
+    /// Bytes at the peak.
+    pub bytes: u64,
+}
+
+/// An engine first writes down what it is sent, and then unpacks it beside that.
+const COPIES: u64 = 2;
+
+/// Looks ahead, before anything is downloaded: refuses what [`load`] would refuse, and tells what it will
+/// need; `None` for an engine whose disk is not ours to look at.
+pub async fn foresee(engine: &Engine, image: &Image, retag: Retag) -> Result<Option<Room>, LoadError> {
+    let Wanted::Missing = wanted(engine, image, retag).await? else { return Ok(None) };
+    let Address::Unix(_) = engine.address else { return Ok(None) };
+    let refused = |source| Engine::refused("tell about itself".to_owned())(source);
+    let info = engine.docker.info().await.map_err(refused)?;
+    let Some(folder) = info.docker_root_dir.map(PathBuf::from).filter(|root| root.is_dir()) else {
+        return Ok(None);
+    };
+    let held = held(engine, image).await?;
+    let layers = image.unique_layers().into_iter().filter(|layer| !held.contains(&layer.digest));
+    let bytes = layers.map(|layer| layer.size).sum::<u64>().saturating_mul(COPIES);
+    Ok(Some(Room { folder, bytes }))
+}
+
+/// Whether an engine has an image already.
+enum Wanted {
+    Here,
+    Missing,
+}
+
+async fn wanted(engine: &Engine, image: &Image, retag: Retag) -> Result<Wanted, LoadError> {
+    let tag = image.tag.to_string();
+    match inspect(engine, &tag).await? {
+        Some(found) if compare(image, &found).is_ok() => Ok(Wanted::Here),
+        Some(found) if retag == Retag::Refuse => {
+            Err(LoadError::Taken { tag, id: found.id.unwrap_or_default() })
+        }
+        _ => Ok(Wanted::Missing),
+    }
+}
+
 /// Loads the image, unless the engine has it already. Tells what [`prove`] would, where that had to be
 /// found out on the way.
 pub async fn load(
@@ -120,13 +166,7 @@ pub async fn load(
 ) -> Result<Option<Loaded>, LoadError> {
     let image = &checked.archive().image;
     let tag = image.tag.to_string();
-    match inspect(engine, &tag).await? {
-        Some(found) if compare(image, &found).is_ok() => return Ok(None),
-        Some(found) if retag == Retag::Refuse => {
-            return Err(LoadError::Taken { tag, id: found.id.unwrap_or_default() });
-        }
-        _ => {}
-    }
+    let Wanted::Missing = wanted(engine, image, retag).await? else { return Ok(None) };
     let held = held(engine, image).await?;
     let doing = format!("loading `{tag}` into Docker {}", engine.version);
     if !held.is_empty() {

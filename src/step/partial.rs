@@ -31,6 +31,16 @@ pub fn name(target: &Path) -> PathBuf {
     target.with_file_name(format!(".{file}.part"))
 }
 
+/// Bytes of an archive that the disk has yet to find room for.
+#[must_use]
+pub fn rest(target: &Path, size: u64) -> u64 {
+    let there = [target.to_owned(), name(target)]
+        .iter()
+        .map(fs::metadata)
+        .fold(0, |most, data| most.max(data.map_or(0, |data| data.blocks() * 512)));
+    size.saturating_sub(there)
+}
+
 /// Takes its name from an archive that turned out to be damaged: most of it may still be right.
 pub fn demote(target: &Path) -> io::Result<()> {
     fs::rename(target, name(target))

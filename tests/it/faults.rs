@@ -367,7 +367,7 @@ fn links() -> Row {
     let trial = Trial {
         fault: "a link expires, three times; `--url NEW` each time",
         bench: &bench,
-        sees: "the link or the key expired",
+        sees: "denies access to",
         code: "21",
         downloaded: Downloaded::Once,
     };
@@ -435,7 +435,7 @@ fn engine() -> Row {
     let trial = Trial {
         fault: "the engine stops in the middle of a load",
         bench: &bench,
-        sees: "the Docker Engine refused to load",
+        sees: "the connection to the Docker Engine broke",
         code: "31",
         downloaded: Downloaded::Once,
     };

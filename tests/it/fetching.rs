@@ -416,7 +416,7 @@ fn links_files_and_pipes() {
     error: store `[URL]/t-fetch-ways/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz` denies access to `the link`
       cause: the server answered 403
 
-    hint: the link or the key expired, or may not do this; run the command again with another one: it goes on where it stopped
+    hint: links last for a while: get a new one, and run the same command with `--url NEW`, or with it in the old one's place; it goes on where it stopped
     ");
     // What is piped is what `docker load` reads.
     let piped = run(&mut bench.home.imgforge(&["fetch", "tiny", "--pipe", "--quiet"]));
@@ -431,18 +431,45 @@ fn a_full_disk_is_noticed_beforehand() {
     let (bench, web) = project("t-fetch-disk");
     let cache = bench.home.path("small");
     fs::create_dir_all(&cache).unwrap();
-    let script = "mount -t tmpfs -o size=2m none \"$XDG_CACHE_HOME\" && exec \"$0\" \"$@\"";
-    let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_imgforge")]);
-    command.args(["fetch", "tiny", "--no-load", "--from", &web.url()]);
-    command.env("HOME", bench.home.path("")).env("XDG_CACHE_HOME", &cache).current_dir(bench.home.path(""));
-    assert_session!(bench.home.record(&mut command), @"
+    // A small disk, as only this command sees it: at `$DISK`.
+    let fetch = |disk: &str, cache: &str, more: &[&str]| {
+        let script = "mount -t tmpfs -o size=50m none \"$DISK\" && exec \"$0\" \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_imgforge")]);
+        command.args(["fetch", "tiny", "--from", &web.url()]).args(more).env("DISK", disk);
+        command
+            .env("HOME", bench.home.path(""))
+            .env("XDG_CACHE_HOME", cache)
+            .current_dir(bench.home.path(""));
+        bench.home.record(&mut command)
+    };
+    let small = bench.home.text("small");
+    assert_session!(fetch(&small, &small, &["--no-load"]), @"
     exit 22
     --- stderr
-    error: `[HOME]/small/imgforge/archives/t-fetch-disk` has 2.0 MB free, and 71.5 MB are needed
+    error: the disk of `[HOME]/small/imgforge/archives/t-fetch-disk` has 52.4 MB free, and 71.5 MB are needed: 4.3 MB for the archive, 67.1 MB to spare
 
     hint: make room, or put the cache elsewhere with `XDG_CACHE_HOME`
     ");
+    // The engine unpacks what it is sent beside it.
+    let info = run(&mut tool("docker", &["info", "--format", "{{.DockerRootDir}}"]));
+    let root = String::from_utf8(info.stdout).unwrap().trim().to_owned();
+    assert_session!(fetch(&root, &bench.home.text(".cache"), &[]).replace(&root, "[DOCKER]"), @"
+    exit 22
+    --- stderr
+    error: the disk of `[DOCKER]` has 52.4 MB free, and 75.9 MB are needed: 8.7 MB for Docker to unpack it, 67.1 MB to spare
+
+    hint: make room: `docker system df` shows what Docker keeps, `imgforge cache list` what imgforge does
+    ");
+    assert_session!(fetch(&root, &format!("{root}/cache"), &[]).replace(&root, "[DOCKER]"), @"
+    exit 22
+    --- stderr
+    error: the disk of `[DOCKER]` has 52.4 MB free, and 80.3 MB are needed: 4.3 MB for the archive, 8.7 MB for Docker to unpack it, 67.1 MB to spare
+
+    hint: make room: `docker system df` shows what Docker keeps, `imgforge cache list` what imgforge does
+    ");
+    assert_eq!(web.took().1, 0);
+    assert!(!bench.in_engine());
 }
 
 #[test]

@@ -43,6 +43,7 @@ mod rotation;
 mod runtime;
 mod schemas;
 mod stores;
+mod terminal;
 mod transport;
 mod watching;
 mod web;

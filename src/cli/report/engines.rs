@@ -31,6 +31,10 @@ pub(super) fn engine(error: &EngineError) -> (Code, &'static str) {
         EngineError::Unreachable { .. } => {
             (Code::Engine, "start Docker, or set `DOCKER_HOST`; then run the same command again")
         }
+        EngineError::Broken { .. } => (
+            Code::Engine,
+            "look why with `imgforge doctor`, then run the same command again: nothing is downloaded twice",
+        ),
         EngineError::Refused { .. } => (Code::Engine, "the engine's own log says more"),
     }
 }

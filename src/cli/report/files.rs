@@ -1,6 +1,7 @@
-//! What to do about files that were named: those of a context, and keys.
+//! What to do about files that were named: those of a context, and keys; and about full disks.
 
 use imgforge::model::key::KeyError;
+use imgforge::step::disk::{DiskError, Purpose};
 use imgforge::step::gather::GatherError;
 use imgforge::step::keyring::KeyringError;
 
@@ -19,6 +20,19 @@ pub(super) fn gather(error: &GatherError) -> (Code, &'static str) {
             "only what steps name is sent to the builder: change the recipe or the files, then run `imgforge recipe check`",
         ),
         _ => (Code::Usage, "move it, or leave it out with a line in `.dockerignore`"),
+    }
+}
+
+pub(super) fn disk(error: &DiskError) -> (Code, &'static str) {
+    match error {
+        DiskError::Peak { needs, .. } if needs.iter().any(|need| need.purpose == Purpose::Engine) => (
+            Code::DiskFull,
+            "make room: `docker system df` shows what Docker keeps, `imgforge cache list` what imgforge does",
+        ),
+        DiskError::Full { .. } | DiskError::Peak { .. } => {
+            (Code::DiskFull, "make room, or put the cache elsewhere with `XDG_CACHE_HOME`")
+        }
+        DiskError::Io(..) => (Code::Other, "check the path and its permissions"),
     }
 }
 

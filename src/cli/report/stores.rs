@@ -33,6 +33,10 @@ pub(super) fn store(error: &StoreError) -> (Code, &'static str) {
         StoreError::Unreachable { .. } => {
             (Code::Network, "run the same command again: it goes on where it stopped")
         }
+        StoreError::Denied { key, .. } if key.is_link() => (
+            Code::Denied,
+            "links last for a while: get a new one, and run the same command with `--url NEW`, or with it in the old one's place; it goes on where it stopped",
+        ),
         StoreError::Denied { .. } => (
             Code::Denied,
             "the link or the key expired, or may not do this; run the command again with another one: it goes on where it stopped",

@@ -35,6 +35,14 @@ pub enum EngineError {
         /// Why not.
         source: bollard::errors::Error,
     },
+    /// It was there, and is gone.
+    #[error("the connection to the Docker Engine broke before it could {what}")]
+    Broken {
+        /// What was asked.
+        what: String,
+        /// Why.
+        source: bollard::errors::Error,
+    },
     /// It refused a request.
     #[error("the Docker Engine refused to {what}")]
     Refused {
@@ -64,10 +72,15 @@ impl Engine {
         Ok(Self { docker, address: address.clone(), version })
     }
 
-    /// Names a refusal.
-    pub fn refused(what: impl Into<String>) -> impl FnOnce(bollard::errors::Error) -> EngineError {
+    /// Names a refusal, or that there was not even that.
+    pub fn refused(what: impl Into<String>) -> impl FnOnce(ApiError) -> EngineError {
         let what = what.into();
-        |source| EngineError::Refused { what, source }
+        |source| match source {
+            ApiError::IOError { .. }
+            | ApiError::HyperResponseError { .. }
+            | ApiError::RequestTimeoutError => EngineError::Broken { what, source },
+            source => EngineError::Refused { what, source },
+        }
     }
 }
 

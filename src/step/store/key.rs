@@ -7,6 +7,9 @@ use crate::model::release;
 
 const CHANNEL_SUFFIX: &str = ".sigstore.json";
 
+/// No object is named so: all others begin with a project and a slash.
+const LINK: &str = "the link";
+
 /// The name of an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key(String);
@@ -27,7 +30,13 @@ impl Key {
     /// What is behind a link: it has a name only for those who follow it.
     #[must_use]
     pub fn link() -> Self {
-        Self("the link".to_owned())
+        Self(LINK.to_owned())
+    }
+
+    /// Whether this is what is behind a link.
+    #[must_use]
+    pub fn is_link(&self) -> bool {
+        self.0 == LINK
     }
 
     /// A trust document.

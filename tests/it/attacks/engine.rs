@@ -23,10 +23,6 @@ fn a_tag_that_belongs_to_another_image() {
     assert_session!(bench.fetch(), @"
     exit 1
     --- stderr
-    verifying `tiny-1.0.0-linux-amd64.tar.gz`, which is here already
-    warning: it is damaged, and mended: archive `tiny-1.0.0-linux-amd64.tar.gz` does not match its release: expected 2338 bytes before the seal, found 2326
-    downloading `tiny-1.0.0-linux-amd64.tar.gz`: 5.9 kB
-    verifying `tiny-1.0.0-linux-amd64.tar.gz`
     error: the engine already has another image named `t-tag/tiny:1.0.0`
 
     hint: if that image may lose its name, add `--replace`
@@ -37,6 +33,7 @@ fn a_tag_that_belongs_to_another_image() {
     channel    stable points to 1.0.0 (sequence 2, expires [TIME])
     release    t-tag 1.0.0, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/t-tag/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    transfer   2.3 kB downloaded
     image      t-tag/tiny:1.0.0  sha256:[DIGEST]
     proof      Docker has this image: its ID, layers and platform are the signed ones;
                a container was created from it and removed
@@ -44,6 +41,9 @@ fn a_tag_that_belongs_to_another_image() {
     freshness  OK
     --- stderr
     verifying `tiny-1.0.0-linux-amd64.tar.gz`, which is here already
+    warning: it is damaged, and mended: archive `tiny-1.0.0-linux-amd64.tar.gz` does not match its release: expected 2338 bytes before the seal, found 2326
+    downloading `tiny-1.0.0-linux-amd64.tar.gz`: 5.9 kB
+    verifying `tiny-1.0.0-linux-amd64.tar.gz`
     loading `t-tag/tiny:1.0.0` into Docker [VERSION]
     ");
 }

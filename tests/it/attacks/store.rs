@@ -276,8 +276,6 @@ fn what_is_not_there_or_not_trusted() {
     assert_session!(bench.home.record(unreachable.env("DOCKER_HOST", "unix:///nowhere.sock")), @"
     exit 31
     --- stderr
-    downloading `tiny-1.0.0-linux-amd64.tar.gz`: 5.9 kB
-    verifying `tiny-1.0.0-linux-amd64.tar.gz`
     error: no Docker Engine answers at `unix:///nowhere.sock`
       cause: No such file or directory (os error 2)
 
