@@ -15,7 +15,7 @@ use imgforge::step::load::{Own, Retag};
 use imgforge::step::pin::Pin;
 use imgforge::step::receive::Line;
 use imgforge::step::store::Address;
-use imgforge::step::{keyring, pin};
+use imgforge::step::{disk, keyring, pin};
 use serde_json::json;
 
 use super::Context;
@@ -327,6 +327,9 @@ fn show(context: &Context<'_>, fetched: &Fetched) {
         (None, None) => ("not asked for: a pinned version".to_owned(), Word::Unknown),
     };
     words.row("freshness", fresh);
+    if context.screen.has_a_reader() {
+        words.row("disk", room(context, fetched)).row("next", next(fetched));
+    }
     context.screen.result(words.text(), &json!({
             "project": release.project, "version": release.version, "tier": archive.tier,
             "signer": release.signer(), "channel": fetched.channel.as_ref().map(|(channel, _)| json!(**channel)),
@@ -335,6 +338,27 @@ fn show(context: &Context<'_>, fetched: &Fetched) {
             "transfer": {"size": origin.size, "kept": origin.kept, "made": origin.made, "fetched": origin.fetched},
             "loaded": fetched.loaded.as_ref().map(|loaded| json!({"id": loaded.id})),
         }));
+}
+
+/// What the archive takes, and what is left.
+fn room(context: &Context<'_>, fetched: &Fetched) -> String {
+    let taken = Size(fetched.origin.size);
+    match disk::free(&context.config.cache) {
+        Ok(free) => {
+            format!("{taken} in the cache, {} free; `imgforge cache clean` removes what is old", Size(free))
+        }
+        Err(_) => format!("{taken} in the cache"),
+    }
+}
+
+/// What to type next.
+fn next(fetched: &Fetched) -> String {
+    let (project, tier, tag) = (&fetched.release.project, &fetched.archive.tier, &fetched.archive.image.tag);
+    if fetched.loaded.is_some() {
+        format!("docker run --rm {tag}  # says which settings it misses; nothing was started")
+    } else {
+        format!("imgforge fetch --verify {project}/{tier}  # gives it to Docker, and asks Docker what it has")
+    }
 }
 
 fn which(version: Option<Version>, channel: Option<ChannelName>) -> Which {

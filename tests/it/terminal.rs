@@ -35,6 +35,8 @@ fn a_link_that_expired_is_typed_in_anew() {
     assert!(said.starts_with("exit 0\n") && said.contains("integrity  OK"), "{said}");
     assert_eq!(said.matches("The link has expired").count(), 2, "{said}");
     assert!(said.contains("warning: this is no link: copy all of it"), "{said}");
+    assert!(said.contains("\ndisk       4.4 MB in the cache, "), "{said}");
+    assert!(said.contains("\nnext       imgforge fetch --verify t-terminal/tiny"), "{said}");
     // Who types nothing gets the error that scripts get.
     std::fs::remove_dir_all(bench.home.path(".cache")).unwrap();
     let said = typed(&bench, &["fetch", "--no-load", &old], "\n");
