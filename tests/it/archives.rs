@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Command;
 use std::sync::Arc;
 
 use imgforge::flow::inspect;
@@ -17,7 +16,6 @@ use imgforge::step::{append, assemble, check, list, members, sign};
 use proptest::prelude::*;
 
 use crate::assert_session;
-use crate::harness::{must, run, tool};
 use crate::workbench::Bench;
 
 /// A layer with these files, in order.
@@ -291,46 +289,6 @@ fn an_archive_of_another_compressor_is_compressed_again() {
     let expected = fs::read(&path).unwrap();
     let body = usize::try_from(new.index.packed_size()).unwrap();
     assert!(fs::read(&to).unwrap() == expected[..body]);
-}
-
-#[test]
-fn every_common_tool_reads_it() {
-    let bench = Bench::new("t-tools");
-    let archive = pack(&bench, "tiny", "1.0.0", &[layer([("hello", &b"hello"[..])]), application("")]);
-    seal(&bench, "1.0.0", vec![archive.clone()]);
-    let dist = bench.home.path("dist");
-    let file = dist.join(&archive.file).to_str().unwrap().to_owned();
-    let plain = bench.home.text("plain.tar");
-    must(&mut tool("gunzip", &["-t", &file]));
-    must(&mut tool("pigz", &["-t", &file]));
-    must(Command::new("sh").args(["-c", "gunzip -c \"$0\" > \"$1\"", &file, &plain]));
-    let pigz = tool("pigz", &[]).get_program().to_str().unwrap().to_owned();
-    must(Command::new("sh").args(["-c", "\"$2\" -dc \"$0\" | cmp - \"$1\"", &file, &plain, &pigz]));
-    let blob = format!("blobs/sha256/{}", archive.image.layers[1].digest.hex());
-    for reader in [vec!["tar"], vec!["busybox", "tar"]] {
-        let to = bench.home.path(reader[0]);
-        fs::create_dir(&to).unwrap();
-        must(tool(reader[0], &reader[1..]).args(["xzf", &file, "-C", to.to_str().unwrap()]));
-        assert_eq!(Digest::of(&fs::read(to.join(&blob)).unwrap()), archive.image.layers[1].digest);
-        assert!(to.join("imgforge/release.sigstore.json").exists());
-    }
-    let script = "import sys, tarfile, hashlib
-t = tarfile.open(sys.argv[1], 'r:gz'); m = t.getmember(sys.argv[2])
-print(len(t.getnames()), hashlib.sha256(t.extractfile(m).read()).hexdigest())";
-    let said = must(&mut tool("python3", &["-c", script, &file, &blob]));
-    assert_eq!(said.trim(), format!("9 {}", archive.image.layers[1].digest.hex()));
-    for from in [format!("oci-archive:{file}"), format!("docker-archive:{plain}")] {
-        let said = must(&mut tool("skopeo", &["inspect", "--config", &from]));
-        assert!(said.contains(&archive.image.layers[1].digest.to_string()), "{from}: {said}");
-        let to = format!("dir:{}", bench.home.text("copied"));
-        must(&mut tool("skopeo", &["--insecure-policy", "copy", &from, &to]));
-    }
-    must(&mut tool("crane", &["validate", "--tarball", &plain]));
-    must(Command::new("sh").args(["-c", "docker load < \"$0\"", &file]));
-    assert!(bench.in_engine());
-    // A tool that cannot read it would be noticed.
-    fs::write(&plain, b"no tar").unwrap();
-    assert!(!run(&mut tool("crane", &["validate", "--tarball", &plain])).status.success());
 }
 
 proptest! {

@@ -63,7 +63,7 @@ impl Engine {
         ];
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
         engine.spawn("dockerd.log", "nsenter", &options, "");
-        engine.wait("dockerd", || engine.docker(&["version"]).status().is_ok_and(|status| status.success()));
+        engine.wait("dockerd", || crate::harness::run(&mut engine.docker(&["version"])).status.success());
         engine
     }
 
@@ -118,10 +118,16 @@ impl Engine {
         command
     }
 
-    fn docker(&self, arguments: &[&str]) -> Command {
+    /// Its client.
+    pub(crate) fn docker(&self, arguments: &[&str]) -> Command {
         let mut command = tool("docker", arguments);
-        command.env("DOCKER_HOST", self.host()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.env("DOCKER_HOST", self.host());
         command
+    }
+
+    /// Where its containerd answers.
+    pub(crate) fn containerd(&self) -> String {
+        self.path("containerd.sock").display().to_string()
     }
 }
 

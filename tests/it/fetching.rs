@@ -11,20 +11,7 @@ use imgforge::model::seal::Verified;
 use crate::assert_session;
 use crate::harness::{run, tool};
 use crate::web::{Web, Whim};
-use crate::workbench::{Bench, noise};
-
-fn layer(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
-    let mut tar = tar::Builder::new(Vec::new());
-    for (name, bytes) in files {
-        let mut header = tar::Header::new_ustar();
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o755);
-        tar.append_data(&mut header, name, bytes.as_slice()).unwrap();
-    }
-    tar.into_inner().unwrap()
-}
+use crate::workbench::{Bench, layered, noise};
 
 /// A project whose first version holds 4 MiB that its second shares, and 200 kB that it does not.
 pub(crate) fn project(name: &str) -> (Bench, Web) {
@@ -35,8 +22,8 @@ pub(crate) fn project(name: &str) -> (Bench, Web) {
 }
 
 pub(crate) fn publish(bench: &Bench, version: &str, sequence: u64) -> Verified<Archive> {
-    let same = layer(&[("data", noise(4 << 20, 7))]);
-    let other = layer(&[("program", noise(200_000, sequence))]);
+    let same = layered(&[("data", noise(4 << 20, 7))]);
+    let other = layered(&[("program", noise(200_000, sequence))]);
     let archive = bench.pack("tiny", version, bench.layered("tiny", version, &[same, other]));
     let release = bench.release(version, vec![archive]);
     let sealed = bench.publish(&release, &bench.key);

@@ -186,13 +186,20 @@ pub(crate) fn now() -> Timestamp {
 
 /// A layer with one file.
 pub(crate) fn layer(text: &str) -> Vec<u8> {
+    layered(&[("hello", text.into())])
+}
+
+/// A layer with these files.
+pub(crate) fn layered(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
-    let mut header = tar::Header::new_ustar();
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_size(text.len() as u64);
-    header.set_mode(0o755);
-    tar.append_data(&mut header, "hello", text.as_bytes()).unwrap();
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o755);
+        tar.append_data(&mut header, name, bytes.as_slice()).unwrap();
+    }
     tar.into_inner().unwrap()
 }
 
