@@ -16,6 +16,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use flate2::{Decompress, FlushDecompress, Status};
 use libdeflater::{CompressionLvl, Compressor as Libdeflate, Decompressor, crc32};
+use memchr::memmem;
 
 use crate::model::archive::gzip::{HEADER, MAGIC, TRAILER};
 use crate::model::archive::index::{Compressor, Index, Member};
@@ -157,7 +158,7 @@ impl Unpacker {
             return None;
         }
         let mut content = vec![0; member.plain as usize];
-        let complete = if rest.windows(MAGIC.len()).any(|bytes| bytes == MAGIC) {
+        let complete = if memmem::find(rest, &MAGIC).is_some() {
             let mut decoder = Decompress::new(false);
             let status = decoder.decompress(deflated, &mut content, FlushDecompress::Finish).ok()?;
             status == Status::StreamEnd

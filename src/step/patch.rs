@@ -24,8 +24,8 @@ use crate::model::archive::index::Index;
 use crate::model::archive::patch::{BadPatch, Run, Table, runs};
 use crate::model::image::Blob;
 
-/// zstandard's level: measured on the upgrade of a Debian base, 9 leaves 8.6 % of the archive at a hundred
-/// megabytes a second; 19 would leave 7 % and take ten times as long.
+/// zstandard's level: measured on an upgrade of Debian's packages, it leaves 13 MB of an archive of 249 MB, where
+/// the members that differ have 38 MB, in seven seconds on two cores.
 const LEVEL: i32 = 9;
 
 /// Reaches over a base and a run.
