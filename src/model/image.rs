@@ -233,7 +233,11 @@ pub(crate) mod tests {
 
     /// A small image of two layers, and its configuration.
     pub(crate) fn sample() -> (Image, Vec<u8>) {
-        let layers = vec![Blob::of(b"one"), Blob::of(b"two")];
+        of_layers(vec![Blob::of(b"one"), Blob::of(b"two")])
+    }
+
+    /// An image of these layers, and its configuration.
+    pub(crate) fn of_layers(layers: Vec<Blob>) -> (Image, Vec<u8>) {
         let config = serde_json::json!({
             "architecture": "amd64", "os": "linux", "config": {},
             "rootfs": {"type": "layers", "diff_ids": layers.iter().map(|l| l.digest).collect::<Vec<_>>()},

@@ -97,7 +97,11 @@ pub fn make(
 ) -> Result<Option<Made>, PatchError> {
     let io = |error| PatchError::Io(target.to_owned(), error);
     let runs = runs(&new.index, &old.index);
-    let (mut done, total) = (0, runs.iter().map(|run| content(new, run)).sum());
+    let size = |run: &Run| {
+        let Range { start, end } = new.index.contents(&run.members);
+        end - start
+    };
+    let (mut done, total) = (0, runs.iter().map(size).sum());
     let mut draft = Draft::beside(target).map_err(io)?;
     // The table comes first, and says what the frames are.
     draft.file().seek(SeekFrom::Start(Table::size_of(runs.len()))).map_err(io)?;
@@ -108,7 +112,7 @@ pub fn make(
             draft.file().write_all(&frame).map_err(io)?;
             frames.push(Blob::of(&frame));
         }
-        done += several.iter().map(|run| content(new, run)).sum::<u64>();
+        done += several.iter().map(size).sum::<u64>();
         hear(Event::Bytes { done, total });
     }
     let table = Table::new(runs.into_iter().zip(frames).collect(), &new.index, &old.index)?.to_bytes();
@@ -125,7 +129,7 @@ pub fn make(
 /// The frame from which, with its base, the content of a run comes.
 fn frame(old: &Side, new: &Side, run: &Run) -> Result<Vec<u8>, PatchError> {
     let base = old.content(&run.base).map_err(PatchError::Archive)?;
-    let content = new.content(&place(new, run)).map_err(PatchError::Archive)?;
+    let content = new.content(&new.index.contents(&run.members)).map_err(PatchError::Archive)?;
     let failed = |code| PatchError::Compress(get_error_name(code));
     let mut compressor = CCtx::create();
     for parameter in [
@@ -154,8 +158,8 @@ pub fn apply(
         return Err(PatchError::Frame(run));
     }
     let base = old.content(base).map_err(PatchError::Archive)?;
-    let start = new.content(members.start).start;
-    let size = usize::try_from(new.content(members.end - 1).end - start).unwrap_or_default();
+    let Range { start, end } = new.contents(members);
+    let size = usize::try_from(end - start).unwrap_or_default();
     let mut content = Vec::with_capacity(size);
     let mut decompressor = DCtx::create();
     let unpacked = decompressor.ref_prefix(&base).and_then(|_| decompressor.decompress(&mut content, frame));
@@ -192,14 +196,4 @@ fn on_threads<T: Send, R: Send>(inputs: Vec<T>, work: impl Fn(T) -> R + Sync) ->
         };
         threads.into_iter().map(join).collect()
     })
-}
-
-/// Where the content of a run lies in the newer tar.
-fn place(new: &Side, run: &Run) -> Range<u64> {
-    new.index.content(run.members.start).start..new.index.content(run.members.end - 1).end
-}
-
-fn content(new: &Side, run: &Run) -> u64 {
-    let place = place(new, run);
-    place.end - place.start
 }

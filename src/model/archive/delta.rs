@@ -145,7 +145,7 @@ impl Plan {
     /// Bytes that have to be fetched.
     #[must_use]
     pub fn fetched(&self) -> u64 {
-        self.fetches.iter().map(Fetch::size).sum()
+        size(&self.fetches)
     }
 
     /// Bytes that are here.
@@ -153,6 +153,12 @@ impl Plan {
     pub fn kept(&self, new: &Index) -> u64 {
         new.packed_size() - self.fetched()
     }
+}
+
+/// Bytes of some ranges.
+#[must_use]
+pub fn size(fetches: &[Fetch]) -> u64 {
+    fetches.iter().map(Fetch::size).sum()
 }
 
 /// The ranges that bring these members, which are in order.

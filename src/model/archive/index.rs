@@ -237,6 +237,12 @@ impl Index {
         self.starts[member].1..self.starts[member + 1].1
     }
 
+    /// Where the content of members that follow each other lies in the tar.
+    #[must_use]
+    pub fn contents(&self, members: &Range<usize>) -> Range<u64> {
+        self.starts[members.start].1..self.starts[members.end].1
+    }
+
     /// Bytes of all members in the file: where the index begins.
     #[must_use]
     pub fn packed_size(&self) -> u64 {
@@ -258,7 +264,8 @@ impl Index {
     }
 }
 
-fn number(bytes: &[u8], at: usize) -> u32 {
+/// A little-endian number of a record.
+pub(super) fn number(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|part| part.try_into().ok()).map_or(0, u32::from_le_bytes)
 }
 

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::cut::MOST;
-use super::index::Index;
+use super::index::{Index, number};
 use crate::model::digest::Digest;
 use crate::model::image::Blob;
 
@@ -78,7 +78,7 @@ pub enum BadPatch {
 impl Table {
     /// The table of these runs with the frames that were made for them.
     pub fn new(runs: Vec<(Run, Blob)>, new: &Index, old: &Index) -> Result<Self, BadPatch> {
-        let mut starts = vec![(FRONT + runs.len() * RECORD) as u64];
+        let mut starts = vec![Self::size_of(runs.len())];
         let mut next = 0;
         for (number, (run, frame)) in runs.iter().enumerate() {
             let Range { start, end } = run.members;
@@ -181,13 +181,10 @@ fn run(record: &[u8; RECORD]) -> (Run, Blob) {
     (run, Blob { digest, size: number(record, 20).into() })
 }
 
-fn number(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).and_then(|part| part.try_into().ok()).map_or(0, u32::from_le_bytes)
-}
-
 /// Bytes of content of some members.
 fn content(index: &Index, members: &Range<usize>) -> u64 {
-    index.content(members.end - 1).end - index.content(members.start).start
+    let Range { start, end } = index.contents(members);
+    end - start
 }
 
 /// What of `new` is not in `old`, in runs, each with the part of the older tar that is most like it: what
@@ -211,9 +208,9 @@ pub fn runs(new: &Index, old: &Index) -> Vec<Run> {
         let to = after.map_or(old.plain_size(), |right| old.content(right).start).max(from);
         let all = content(new, &(first..end));
         for members in pieces(new, first..end) {
-            let middle = new.content(members.start).start - new.content(first).start;
+            let offset = content(new, &(first..members.start));
             let size = content(new, &members);
-            let base = window(&(from..to), old.plain_size(), (middle, size, all));
+            let base = window(&(from..to), old.plain_size(), (offset, size, all));
             runs.push(Run { members, base });
         }
         at = end;
@@ -253,7 +250,7 @@ mod tests {
     use super::*;
     use crate::model::archive::index::{Compressor, Contents, Member};
     use crate::model::archive::{entries, length};
-    use crate::model::image::Image;
+    use crate::model::image::tests::of_layers;
     use proptest::prelude::*;
 
     /// Archives whose members are these letters, each a MiB.
@@ -264,13 +261,7 @@ mod tests {
     fn archive(letters: &str) -> Index {
         let image = |size: u64| {
             let layer = Blob { digest: Digest::of(letters.as_bytes()), size };
-            let config = serde_json::json!({
-                "architecture": "amd64", "os": "linux", "config": {},
-                "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
-            });
-            let platform = "linux/amd64".parse().unwrap();
-            Image::new("p/t:1.0.0".parse().unwrap(), platform, config.to_string().as_bytes(), vec![layer])
-                .unwrap()
+            of_layers(vec![layer]).0
         };
         let total = (letters.chars().count() as u64) << 20;
         let around = length(&entries(&image(total))) - total;
@@ -308,7 +299,7 @@ mod tests {
         assert_eq!(runs.len(), 10);
         for run in &runs {
             assert!(content(&new, &run.members) <= MOST_RUN && run.base.end - run.base.start == MOST_BASE);
-            let place = new.content(run.members.start).start..new.content(run.members.end - 1).end;
+            let place = new.contents(&run.members);
             assert!(run.base.start <= place.start && place.end <= run.base.end, "{run:?}");
         }
     }

@@ -131,14 +131,7 @@ pub(super) mod tests {
     use super::*;
 
     pub(in crate::model) fn image() -> Image {
-        let layer = crate::model::image::Blob::of(b"layer");
-        let config = serde_json::json!({
-            "architecture": "amd64", "os": "linux", "config": {},
-            "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
-        });
-        let platform = "linux/amd64".parse().unwrap();
-        Image::new("p/t:1.0.0".parse().unwrap(), platform, config.to_string().as_bytes(), vec![layer])
-            .unwrap()
+        crate::model::image::tests::of_layers(vec![crate::model::image::Blob::of(b"layer")]).0
     }
 
     /// A little of everything.

@@ -121,8 +121,7 @@ pub async fn members(
     hear: Hear<'_>,
 ) -> Result<u64, ReceiveError> {
     let fetches = delta::fetches(index, missing);
-    let total: u64 = fetches.iter().map(|fetch| fetch.bytes.end - fetch.bytes.start).sum();
-    let request = (total / (2 * FIRST as u64)).clamp(SMALL_REQUEST, REQUEST);
+    let request = (delta::size(&fetches) / (2 * FIRST as u64)).clamp(SMALL_REQUEST, REQUEST);
     let jobs: VecDeque<Fetch> = fetches.into_iter().flat_map(|fetch| split(index, fetch, request)).collect();
     let reception = Reception::new(place, Way::Parts, index, jobs, to, line, hear);
     let open = line.connections.unwrap_or(FIRST).clamp(1, MOST);
