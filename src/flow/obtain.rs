@@ -219,7 +219,7 @@ fn from_seeds(
     hear: Hear<'_>,
 ) -> Result<Vec<usize>, Error> {
     let sources: Vec<Source> = seeds.iter().map(|seed| Source::archive(&seed.index)).collect();
-    let files: Vec<&File> = seeds.iter().map(|seed| &seed.file).collect();
+    let files: Vec<&File> = seeds.iter().map(|seed| &*seed.file).collect();
     let plan = Plan::of(index, wanted.iter().copied(), &sources, &members::compressor());
     if !plan.found.is_empty() {
         hear(Event::Doing("taking what is the same from archives that are here"));

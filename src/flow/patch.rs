@@ -129,9 +129,9 @@ pub(super) async fn apply(
     partial: &Partial,
     hear: Hear<'_>,
 ) -> Result<(Vec<usize>, u64), Error> {
-    let parts: u64 = delta::fetches(index, &missing).iter().map(delta::Fetch::size).sum();
+    let parts = delta::size(&delta::fetches(index, &missing));
     // A link leads to one object, and members are made by the compressor that made them before.
-    let may_help = place.key != Key::link() && *index.compressor() == members::compressor();
+    let may_help = !place.key.is_link() && *index.compressor() == members::compressor();
     let mut offered = supply.patches.iter().filter(|(patch, _)| may_help && patch.size < parts);
     let base = |patch: &Patch| seeds.iter().find(|seed| Digest::of(&seed.index.to_bytes()) == patch.base);
     let found = offered.find_map(|(patch, key)| Some((patch, key, base(patch)?)));
@@ -139,7 +139,7 @@ pub(super) async fn apply(
 
     let (size, parts) = (Size(patch.size), Size(parts));
     hear(Event::Doing(&format!("downloading `{}`: {size} instead of {parts}", patch.file)));
-    let old = side(&base.path)?;
+    let old = Side { file: Arc::clone(&base.file), index: Arc::clone(&base.index) };
     let place = Location { store: place.store.clone(), key: key.clone() };
     let wanted = Wanted { new: index, old: &old.index, missing: &missing };
     let (mut made, mut came) = (Vec::new(), 0);

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::atomic;
 use super::members;
@@ -10,12 +11,10 @@ use crate::model::archive::index::Index;
 
 /// An archive that lies here. What is taken of it is hashed, so it need not be whole, nor signed.
 pub struct Seed {
-    /// Where.
-    pub path: PathBuf,
     /// The open file.
-    pub file: File,
+    pub file: Arc<File>,
     /// What it says of itself.
-    pub index: Index,
+    pub index: Arc<Index>,
 }
 
 /// Most archives that are looked into; each has an index of a hundred kilobytes.
@@ -35,7 +34,7 @@ pub fn find(places: &[PathBuf], but: &Path) -> Vec<Seed> {
     let mut paths: Vec<PathBuf> = paths.into_iter().filter(|path| path != but && is_archive(path)).collect();
     paths.sort();
     // The last names are the newest versions.
-    paths.into_iter().rev().filter_map(open).take(MOST).collect()
+    paths.into_iter().rev().filter_map(|path| open(&path)).take(MOST).collect()
 }
 
 fn is_archive(path: &Path) -> bool {
@@ -43,8 +42,8 @@ fn is_archive(path: &Path) -> bool {
     name.ends_with(".tar.gz") || name.ends_with(".tar.gz.part")
 }
 
-fn open(path: PathBuf) -> Option<Seed> {
-    let file = atomic::open_file(&path).ok()?;
+fn open(path: &Path) -> Option<Seed> {
+    let file = atomic::open_file(path).ok()?;
     let index = members::tail(&file).ok()?.index;
-    Some(Seed { path, file, index })
+    Some(Seed { file: Arc::new(file), index: Arc::new(index) })
 }
