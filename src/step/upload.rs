@@ -71,10 +71,8 @@ pub async fn archives(
 ) -> Result<usize, UploadError> {
     let mut new = 0;
     for Whole { file, blob } in &papers.archives {
-        hear(Event::Doing(&format!("publishing `{file}`")));
         let begun = Work::Upload.begin();
-        let key = Key::file(&release.project, &release.version, file);
-        new += usize::from(store.put(&key, blob, Source::File(&folder.join(file)), hear).await? == Put::New);
+        new += large(store, release, &folder.join(file), (file, blob), hear).await?;
         begun.end(file, hear);
     }
     Ok(new)
@@ -89,12 +87,22 @@ pub async fn patches(
 ) -> Result<usize, UploadError> {
     let mut new = 0;
     for patch in &release.patches {
-        hear(Event::Doing(&format!("publishing `{}`", patch.file)));
-        let key = Key::file(&release.project, &release.version, &patch.file);
-        let file = folder.join(&patch.file);
-        new += usize::from(store.put(&key, &patch.blob(), Source::File(&file), hear).await? == Put::New);
+        let (file, blob) = (&patch.file, patch.blob());
+        new += large(store, release, &folder.join(file), (file, &blob), hear).await?;
     }
     Ok(new)
+}
+
+async fn large(
+    store: &Store,
+    release: &Release,
+    path: &Path,
+    (file, blob): (&str, &Blob),
+    hear: Hear<'_>,
+) -> Result<usize, UploadError> {
+    hear(Event::Doing(&format!("publishing `{file}`")));
+    let key = Key::file(&release.project, &release.version, file);
+    Ok(usize::from(store.put(&key, blob, Source::File(path), hear).await? == Put::New))
 }
 
 /// Puts a file as it is; tells whether it was not there before.

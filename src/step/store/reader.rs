@@ -78,25 +78,19 @@ pub(super) enum Body {
 const TRIES: u32 = 5;
 
 impl Reader {
-    pub(super) fn file(file: File, key: &Key, Extent { bytes, total }: Extent) -> Self {
-        let (at, end, key) = (bytes.start, bytes.end, key.clone());
-        Self {
-            from: From::Directory,
-            key,
-            at,
-            end,
-            total,
-            etag: None,
-            body: Body::File(file),
-            pace: Pace::default(),
-        }
+    pub(super) fn file(file: File, key: &Key, extent: Extent) -> Self {
+        Self::of(From::Directory, key, Got { extent, etag: None, body: Body::File(file) })
     }
 
     /// Bytes of an object on a server.
     pub(super) async fn open(from: From, key: &Key, span: Span) -> Result<Self, Fault> {
-        let Got { extent: Extent { bytes, total }, etag, body } = from.get(key, span, None).await?;
+        let got = from.get(key, span, None).await?;
+        Ok(Self::of(from, key, got))
+    }
+
+    fn of(from: From, key: &Key, Got { extent: Extent { bytes, total }, etag, body }: Got) -> Self {
         let (at, end, key) = (bytes.start, bytes.end, key.clone());
-        Ok(Self { from, key, at, end, total, etag, body, pace: Pace::default() })
+        Self { from, key, at, end, total, etag, body, pace: Pace::default() }
     }
 
     /// The size of the object.
