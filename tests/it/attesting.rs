@@ -8,6 +8,7 @@ use crate::assert_session;
 use crate::building::{Project, shared_cache};
 use crate::harness::{must, run, tool};
 use crate::pushing::made_of;
+use crate::workbench::layered;
 
 /// What a bundle states. Its signature is cosign's business.
 fn stated(project: &Project, file: &str) -> serde_json::Value {
@@ -143,16 +144,7 @@ const DATABASES: [(&str, &str); 8] = [
 
 #[test]
 fn documents_are_valid_to_those_who_wrote_the_standards() {
-    let mut tar = tar::Builder::new(Vec::new());
-    for (path, text) in DATABASES {
-        let mut header = tar::Header::new_gnu();
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_size(text.len() as u64);
-        header.set_mode(0o644);
-        tar.append_data(&mut header, path, text.as_bytes()).unwrap();
-    }
-    let (home, _) = made_of("t-sbom", &tar.into_inner().unwrap());
+    let (home, _) = made_of("t-sbom", &layered(&DATABASES.map(|(path, text)| (path, text.into()))));
     for format in ["spdx", "cyclonedx"] {
         let document = home.must(&["sbom", "show", "tiny", "--format", format]);
         fs::write(home.path(&format!("{format}.json")), document).unwrap();

@@ -47,6 +47,11 @@ impl Published {
         self.0.home.record(&mut self.0.imgforge(&command))
     }
 
+    /// Publishes the second version with its patch.
+    fn patched(&self) -> String {
+        self.release(&["t", "--version", "1.1.0", "--patch-from", "1.0.0"])
+    }
+
     fn object(&self, version: &str, file: &str) -> PathBuf {
         self.0.home.path("dist/store").join(self.0.name()).join("releases").join(version).join(file)
     }
@@ -67,7 +72,7 @@ const PATCH: &str = "t-1.1.0-linux-amd64.from-1.0.0.patch";
 #[test]
 fn who_has_the_older_version_fetches_a_patch() {
     let published = Published::new("t-patch");
-    assert_session!(published.release(&["t", "--version", "1.1.0", "--patch-from", "1.0.0"]), @"
+    assert_session!(published.patched(), @"
     exit 0
     --- stdout
     archive    t-1.1.0-linux-amd64.tar.gz  32.71 MB  sha256:[DIGEST]
@@ -108,7 +113,7 @@ fn who_has_the_older_version_fetches_a_patch() {
     assert!(!published.0.home.must(&["prune"]).contains("patch"));
 
     // What was published is found again, and patches are a part of it.
-    assert_session!(published.release(&["t", "--version", "1.1.0", "--patch-from", "1.0.0"]), @"
+    assert_session!(published.patched(), @"
     exit 0
     --- stdout
     archive    t-1.1.0-linux-amd64.tar.gz  32.71 MB  sha256:[DIGEST]
@@ -137,7 +142,7 @@ fn who_has_the_older_version_fetches_a_patch() {
 #[test]
 fn a_patch_that_is_gone_or_wrong_costs_a_warning() {
     let published = Published::new("t-patch-wrong");
-    let made = published.release(&["t", "--version", "1.1.0", "--patch-from", "1.0.0"]);
+    let made = published.patched();
     assert!(made.starts_with("exit 0"), "{made}");
     let web = Web::serve(&published.0.home.path("dist/store"));
     let newest = published.0.home.path(".cache/imgforge/archives/t-patch-wrong/t-1.1.0-linux-amd64.tar.gz");
