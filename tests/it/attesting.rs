@@ -144,7 +144,7 @@ const DATABASES: [(&str, &str); 8] = [
 
 #[test]
 fn documents_are_valid_to_those_who_wrote_the_standards() {
-    let (home, _) = made_of("t-sbom", &layered(&DATABASES.map(|(path, text)| (path, text.into()))));
+    let (home, _) = made_of("t-sbom", &layered("t-sbom", &DATABASES.map(|(path, text)| (path, text.into()))));
     for format in ["spdx", "cyclonedx"] {
         let document = home.must(&["sbom", "show", "tiny", "--format", format]);
         fs::write(home.path(&format!("{format}.json")), document).unwrap();

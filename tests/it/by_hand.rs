@@ -12,7 +12,7 @@ use imgforge::model::{provenance, registry};
 use imgforge::step::sign;
 
 use crate::harness::{must, root, run, tool, tools};
-use crate::workbench::{Bench, layer};
+use crate::workbench::Bench;
 
 /// A command of the page, and the words that it should print.
 struct Line {
@@ -162,7 +162,7 @@ fn what_cosign_does_not_check() {
     // By another image's bytes: the layer, the configuration, the manifest.
     let (_, evil) = bench.image("oracle", "9.9.1", "evil!");
     for (blob, bytes) in [
-        (blob(&image.layers[0]), layer("evil!")),
+        (blob(&image.layers[0]), bench.layer("evil!")),
         (blob(&image.config), b"{}".to_vec()),
         (blob(&image.manifest), evil.manifest_bytes()),
     ] {

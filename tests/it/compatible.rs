@@ -29,7 +29,8 @@ impl Runs {
         let cc = ["-static", "-s", "-o", &bench.home.text("hello"), &bench.home.text("hello.c")];
         must(&mut tool("cc", &cc));
         let program = fs::read(bench.home.path("hello")).unwrap();
-        let layers = [layered(&[("hello", program)]), layered(&[("data", vec![7; 300_000])])];
+        let layers =
+            [("hello", program), ("data", vec![7; 300_000])].map(|file| layered(&bench.project, &[file]));
         let archive = bench.pack("tiny", "1.0.0", bench.layered("tiny", "1.0.0", &layers));
         bench.publish(&bench.release("1.0.0", vec![archive.clone()]), &bench.key);
         let file = bench.home.path("dist").join(&archive.file).to_str().unwrap().to_owned();

@@ -15,7 +15,7 @@ use imgforge::step::members::{Packer, compressor};
 use imgforge::step::{append, sign};
 
 use crate::assert_session;
-use crate::workbench::{Bench, layer};
+use crate::workbench::Bench;
 
 /// The tar of an image, as it should be.
 pub(crate) fn tar(bench: &Bench, image: &Image) -> Vec<u8> {
@@ -202,14 +202,14 @@ fn layers_that_are_not_the_signed_ones() {
     let bench = Bench::new("t-layers");
     let (_, image) = bench.image("tiny", "1.0.0", "hello");
     let good = tar(&bench, &image);
-    let (signed, evil) = (layer("hello"), layer("evil!"));
+    let (signed, evil) = (bench.layer("hello"), bench.layer("evil!"));
     let at = good.windows(signed.len()).position(|window| window == signed).unwrap();
     let bytes = [&good[..at], &evil, &good[at + evil.len()..]].concat();
     assert_session!(Forged::new(&image, &[&bytes]).verdict(&bench, &image), @"
     exit 12
     --- stderr
     error: archive `tiny-1.0.0-linux-amd64.tar.gz` does not hold the image that it should
-      cause: `blobs/sha256/9fe451db9b4e72d2055704dcdea7e73deaa93583e9da42ca65b8e860dce4e795` has other bytes
+      cause: `blobs/sha256/c2002b90b097b222bc89a32038d59cc3a491f8a206e17b4a27413f14ec10e71e` has other bytes
 
     hint: the file was damaged or replaced, nothing was loaded; fetch it again
     ");

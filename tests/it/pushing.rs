@@ -77,7 +77,7 @@ impl Drop for Registry {
 
 /// A project whose image is built already, and a key.
 fn project() -> (Home, Image) {
-    made_of("t-push", &layer("hello"))
+    made_of("t-push", &layer("t-push", "hello"))
 }
 
 /// A project whose only image has this layer.
@@ -197,7 +197,7 @@ fn another_registry_and_the_next_image() {
     let hex = image.manifest.digest.hex();
     assert_eq!(tags, ["latest", &format!("sha256-{hex}"), &format!("sha256-{hex}.sig")]);
     // The tag follows the next image.
-    let next = self::image(&home, "t-push/tiny:1.0.0", &layer("hello again"));
+    let next = self::image(&home, "t-push/tiny:1.0.0", &layer("t-push", "hello again"));
     home.must(&["push", "tiny", &reference, "--unsigned", "--quiet"]);
     assert_eq!(must(&mut tool("crane", &["digest", &reference])).trim(), next.manifest.digest.to_string());
 }

@@ -53,7 +53,12 @@ impl Bench {
 
     /// An image with one layer that holds one file.
     pub(crate) fn image(&self, tier: &str, version: &str, text: &str) -> (ContentStore, Image) {
-        self.layered(tier, version, &[layer(text)])
+        self.layered(tier, version, &[self.layer(text)])
+    }
+
+    /// A layer with one file.
+    pub(crate) fn layer(&self, text: &str) -> Vec<u8> {
+        layer(&self.project, text)
     }
 
     /// An image with these layers.
@@ -185,15 +190,17 @@ pub(crate) fn now() -> Timestamp {
 }
 
 /// A layer with one file.
-pub(crate) fn layer(text: &str) -> Vec<u8> {
-    layered(&[("hello", text.into())])
+pub(crate) fn layer(owner: &str, text: &str) -> Vec<u8> {
+    layered(owner, &[("hello", text.into())])
 }
 
-/// A layer with these files.
-pub(crate) fn layered(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+/// A layer with these files. They belong to the test's project, so that no two tests share a layer: what
+/// the engine lacks would depend on what else runs.
+pub(crate) fn layered(owner: &str, files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     for (name, bytes) in files {
         let mut header = tar::Header::new_ustar();
+        header.set_username(owner).unwrap();
         header.set_uid(0);
         header.set_gid(0);
         header.set_size(bytes.len() as u64);

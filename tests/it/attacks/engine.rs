@@ -41,7 +41,7 @@ fn a_tag_that_belongs_to_another_image() {
     freshness  OK
     --- stderr
     verifying `tiny-1.0.0-linux-amd64.tar.gz`, which is here already
-    warning: it is damaged, and mended: archive `tiny-1.0.0-linux-amd64.tar.gz` does not match its release: expected 2338 bytes before the seal, found 2326
+    warning: it is damaged, and mended: archive `tiny-1.0.0-linux-amd64.tar.gz` does not match its release: expected 2334 bytes before the seal, found 2326
     downloading `tiny-1.0.0-linux-amd64.tar.gz`: 5.9 kB
     verifying `tiny-1.0.0-linux-amd64.tar.gz`
     loading `t-tag/tiny:1.0.0` into Docker [VERSION]

@@ -71,7 +71,7 @@ fn a_longer_and_a_shorter_archive() {
     --- stderr
     warning: store `[HOME]/store` refuses the request for `t-archive-size/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz` (the server answered 416: the file has only 1000 bytes): trying another way
     downloading all of `tiny-1.0.0-linux-amd64.tar.gz` in one piece: 5.9 kB
-    error: store `[HOME]/store` has `t-archive-size/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz` with 1000 bytes, and 5984 were signed
+    error: store `[HOME]/store` has `t-archive-size/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz` with 1000 bytes, and 5988 were signed
 
     hint: nothing of it was loaded; try another store with `--from`, and tell the project
     ");
