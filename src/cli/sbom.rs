@@ -116,14 +116,15 @@ fn show(inventory: &Inventory, format: Format, context: &Context<'_>) {
             for package in &inventory.packages {
                 let ecosystem = json!(package.ecosystem).as_str().unwrap_or_default().to_owned();
                 let licenses: Vec<&str> = package.licenses.iter().map(String::as_str).collect();
-                words.row(
-                    &ecosystem,
-                    format!("{} {}  {}", package.name, package.version, licenses.join(", ")),
-                );
+                let line = format!("{} {}  {}", package.name, package.version, licenses.join(", "));
+                words.row(&ecosystem, line.trim_end());
                 *counts.entry(ecosystem).or_default() += 1;
             }
             let counts: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
             words.row("total", counts.join(", "));
+            for unread in &inventory.unread {
+                words.row("unread", format!("/{}: {}", unread.path, unread.reason));
+            }
             context.screen.result(words.text(), &json!(inventory));
         }
     }

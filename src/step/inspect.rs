@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use object::read::ReadCache;
 
 use super::content::{ContentError, ContentStore};
-use super::layers;
+use super::layers::{self, Window};
 use crate::model::digest::Digest;
 use crate::model::image::Image;
 use crate::model::layer::{self, BadItem, Item, Kind, LayerPath};
@@ -189,9 +189,8 @@ impl Look {
     }
 
     fn program(&mut self, file: &File, text: &str, item: &Item, at: u64, size: u64) {
-        let Ok(file) = file.try_clone() else { return };
-        let cache = ReadCache::new(Window { file, at, size, position: 0 });
-        match elf::read(&cache) {
+        let Ok(window) = Window::new(file, at, size) else { return };
+        match elf::read(&ReadCache::new(window)) {
             Ok(Some(elf)) => drop(self.found.elves.insert(text.to_owned(), elf)),
             // Broken files lie about in test data; one that would be executed matters.
             Err(malformed) if item.mode & 0o111 != 0 => {
@@ -260,34 +259,4 @@ fn contents(
         }
     }
     Ok(())
-}
-
-/// One file inside a layer.
-struct Window {
-    file: File,
-    at: u64,
-    size: u64,
-    position: u64,
-}
-
-impl Read for Window {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.size.saturating_sub(self.position)).unwrap_or(usize::MAX);
-        let wanted = buffer.len().min(left);
-        let read = self.file.read_at(&mut buffer[..wanted], self.at + self.position)?;
-        self.position += read as u64;
-        Ok(read)
-    }
-}
-
-impl Seek for Window {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let position = match to {
-            SeekFrom::Start(position) => Some(position),
-            SeekFrom::End(offset) => self.size.checked_add_signed(offset),
-            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
-        };
-        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.position)
-    }
 }

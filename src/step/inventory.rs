@@ -1,16 +1,16 @@
-//! Finds the packages of an image: which databases a container sees, and then what is in them.
+//! Finds the packages of an image: which databases and programs a container sees, and then what is in them.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::io::{self, Read as _};
+
+use object::read::ReadCache;
 
 use super::content::{ContentError, ContentStore};
-use super::layers;
+use super::layers::{self, Window};
 use crate::model::digest::Digest;
 use crate::model::image::Image;
-use crate::model::layer::{self, BadItem, Kind};
+use crate::model::layer::{self, BadItem, Kind, LayerPath};
 use crate::model::listing::Listing;
-use crate::model::sbom::{Inventory, database};
+use crate::model::sbom::{Found, Inventory, database, program};
 
 /// Why the packages of an image cannot be listed.
 #[derive(Debug, thiserror::Error)]
@@ -32,32 +32,52 @@ pub enum InventoryError {
 /// Lists the packages of an image.
 pub fn image(image: &Image, store: &ContentStore) -> Result<Inventory, InventoryError> {
     let mut listing = Listing::default();
-    // Per layer: its databases, and where in the layer each begins and how long it is.
-    let mut found = Vec::new();
+    let mut layers = Vec::new();
     for (index, blob) in image.layers.iter().enumerate() {
         let file = store.open_blob(&blob.digest)?;
         let items = layers::items(&file).map_err(|error| InventoryError::Read(blob.digest, error))??;
         listing.lay(index, &items);
-        let mut databases = Vec::new();
-        for (path, item) in &items {
-            let (Kind::File { at, size }, name) = (&item.kind, layer::show(path)) else { continue };
-            if database::kind(&name).is_some() {
-                databases.push((name, *at, *size));
-            }
-        }
-        found.push((file, blob.digest, databases));
+        layers.push((blob.digest, file, items));
     }
-    let mut files = BTreeMap::new();
-    for (index, (file, digest, databases)) in found.into_iter().enumerate() {
-        let seen = |name: &str| listing.at(name).is_some_and(|node| node.layer == index);
-        for (name, at, size) in databases.into_iter().filter(|(name, ..)| seen(name)) {
-            if size > database::MAX_FILE {
-                return Err(InventoryError::TooLarge(name));
-            }
-            let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
-            file.read_exact_at(&mut bytes, at).map_err(|error| InventoryError::Read(digest, error))?;
-            files.insert(name, bytes);
+    let mut found = Found::default();
+    for (index, (digest, file, items)) in layers.iter().enumerate() {
+        let seen = |path: &LayerPath| listing.at(&layer::show(path)).is_some_and(|node| node.layer == index);
+        for (path, item) in items.iter().filter(|(path, _)| seen(path)) {
+            let (at, size) = match &item.kind {
+                Kind::File { at, size } => (*at, *size),
+                // The first name tells of it, unless an upper layer takes just that one away.
+                Kind::HardLink(first) if !seen(first) => match items.get(first).map(|item| &item.kind) {
+                    Some(Kind::File { at, size }) => (*at, *size),
+                    _ => continue,
+                },
+                _ => continue,
+            };
+            let window = Window::new(file, at, size).map_err(|error| InventoryError::Read(*digest, error))?;
+            one(&mut found, layer::show(path), window)
+                .map_err(|error| InventoryError::Read(*digest, error))??;
         }
     }
-    Ok(Inventory::of(image, &files))
+    Ok(Inventory::of(image, found))
+}
+
+/// Looks into one file.
+fn one(found: &mut Found, path: String, mut file: Window) -> io::Result<Result<(), InventoryError>> {
+    if database::kind(&path).is_some() {
+        if file.size() > database::MAX_FILE {
+            return Ok(Err(InventoryError::TooLarge(path)));
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        found.databases.insert(path, bytes);
+        return Ok(Ok(()));
+    }
+    let mut start = [0; 4];
+    if file.size() > start.len() as u64 {
+        file.read_exact(&mut start)?;
+    }
+    if start == *b"\x7fELF" {
+        let inside = program::notes(&ReadCache::new(file)).and_then(|notes| program::packages(&path, &notes));
+        found.program(path, inside);
+    }
+    Ok(Ok(()))
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt as _;
 
 use crate::model::layer::{self, BadItem, Item, Kind, LayerPath};
 
@@ -66,4 +67,47 @@ fn item(entry: &mut tar::Entry<'_, File>, path: &LayerPath) -> io::Result<Result
         }
     }
     Ok(Ok(Item { kind, mode, uid, gid, modified, attributes }))
+}
+
+/// One file inside a layer. It has a handle of its own: windows of one layer are read side by side.
+pub struct Window {
+    file: File,
+    at: u64,
+    size: u64,
+    position: u64,
+}
+
+impl Window {
+    /// The file that begins `at` a byte of a layer.
+    pub fn new(layer: &File, at: u64, size: u64) -> io::Result<Self> {
+        Ok(Self { file: layer.try_clone()?, at, size, position: 0 })
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+impl Read for Window {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.size.saturating_sub(self.position)).unwrap_or(usize::MAX);
+        let wanted = buffer.len().min(left);
+        let read = self.file.read_at(&mut buffer[..wanted], self.at + self.position)?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+impl Seek for Window {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(offset) => self.size.checked_add_signed(offset),
+            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+        };
+        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
 }

@@ -142,15 +142,51 @@ const DATABASES: [(&str, &str); 8] = [
     ),
 ];
 
+/// Made by the real tools: tests/fixtures/README.md.
+const PROGRAMS: [(&str, &[u8]); 2] = [
+    ("usr/bin/rust", include_bytes!("../fixtures/auditable.elf")),
+    ("usr/bin/go", include_bytes!("../fixtures/golang.elf")),
+];
+
 #[test]
 fn documents_are_valid_to_those_who_wrote_the_standards() {
-    let (home, _) = made_of("t-sbom", &layered("t-sbom", &DATABASES.map(|(path, text)| (path, text.into()))));
+    let mut files = DATABASES.map(|(path, text)| (path, text.into())).to_vec();
+    files.extend(PROGRAMS.map(|(path, bytes)| (path, bytes.into())));
+    // What says of itself that it was built by Go, and then nothing more.
+    files.push((
+        "usr/bin/odd",
+        PROGRAMS[1].1.iter().map(|byte| if *byte == 0xff { 0 } else { *byte }).collect(),
+    ));
+    let (home, _) = made_of("t-sbom", &layered("t-sbom", &files));
+    assert_session!(home.session(&["sbom", "show", "tiny"]), @r#"
+    exit 0
+    --- stdout
+    apk        busybox 1.37
+    apk        musl 1.2.5-r0  MIT AND (GPL-2.0-only OR custom:odd)
+    cargo      fixture-app 0.4.2
+    cargo      fixture-beside 0.1.0-alpha.1
+    cargo      itoa 1.0.11
+    cargo      memchr 2.7.4
+    deb        g++-14 1:14.2.0~rc1+dfsg-19
+    deb        libc6 2.41-12  GPL-2+ or Artistic, LGPL-2.1+ and BSD-3-clause~with words, or "none"
+    golang     example.org/fixture/Used v1.2.0
+    golang     example.org/fixture/after v0.3.8
+    golang     example.org/fixture/app (devel)
+    golang     example.org/fixture/local (devel)
+    golang     stdlib 1.19.8
+    npm        @scope/one 1.0.0-beta.1+x  SEE LICENSE IN ../<x>
+    npm        two
+    pypi       Odd_Name 1!2.0.post1  a line
+    pypi       Ünï 2
+    total      2 apk, 4 cargo, 2 deb, 5 golang, 2 npm, 2 pypi
+    unread     /usr/bin/odd: its section `.go.buildinfo` is damaged
+    "#);
     for format in ["spdx", "cyclonedx"] {
         let document = home.must(&["sbom", "show", "tiny", "--format", format]);
         fs::write(home.path(&format!("{format}.json")), document).unwrap();
     }
     let said = must(&mut tool("sbom-check", &[&home.text("spdx.json"), &home.text("cyclonedx.json")]));
-    assert_session!(said, @"9 packages");
+    assert_session!(said, @"18 packages");
     // The check can fail.
     let broken = fs::read_to_string(home.path("spdx.json")).unwrap().replace("CC0-1.0", "MIT");
     fs::write(home.path("spdx.json"), broken).unwrap();

@@ -38,7 +38,8 @@ pub fn kind(path: &str) -> Option<Kind> {
         ["var", "lib", "dpkg", "status"] => Some(Kind::Dpkg),
         ["var", "lib", "dpkg", "status.d", file] if !file.contains('.') => Some(Kind::Dpkg),
         ["usr", "share", "doc", _, "copyright"] => Some(Kind::Copyright),
-        ["lib", "apk", "db", "installed"] => Some(Kind::Apk),
+        // Alpine moved it when it merged `/lib` into `/usr/lib`.
+        ["lib", "apk", "db", "installed"] | ["usr", "lib", "apk", "db", "installed"] => Some(Kind::Apk),
         [.., "node_modules", name, "package.json"] if !name.starts_with('@') => Some(Kind::Npm),
         [.., "node_modules", scope, _, "package.json"] if scope.starts_with('@') => Some(Kind::Npm),
         [.., folder, "METADATA"] if folder.ends_with(".dist-info") => Some(Kind::Python),
@@ -77,6 +78,7 @@ mod tests {
         let yes = [
             "etc/os-release",
             "var/lib/dpkg/status",
+            "usr/lib/apk/db/installed",
             "a/node_modules/x/package.json",
             "node_modules/@s/x/package.json",
         ];
