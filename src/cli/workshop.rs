@@ -110,6 +110,7 @@ impl BuildArgs {
             load: None,
             demand: Demand::Any,
             downloads: context.config.downloads.clone(),
+            denied: context.config.endpoints.configuration()?.licenses.deny,
         })
     }
 }

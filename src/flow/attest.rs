@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::Error;
-use super::build::{Tools, Workshop, inputs, plans, round};
+use super::build::{Tools, Workshop, charters, inputs, plans, round};
 use crate::model::archive;
 use crate::model::attestation::{Attestation, CYCLONEDX, SPDX};
 use crate::model::document::Subject;
 use crate::model::image::Image;
 use crate::model::name::TierName;
 use crate::model::plan::Ask;
-use crate::model::policy::Charter;
 use crate::model::sbom::{cyclonedx, spdx};
 use crate::model::{provenance, registry};
 use crate::step::build::Steps;
@@ -42,7 +41,7 @@ pub async fn attest(
     hear: Hear<'_>,
 ) -> Result<Vec<Attested>, Error> {
     let plans = plans(workshop, tiers, ask)?;
-    let charters: Vec<Charter> = plans.iter().map(Charter::of).collect();
+    let charters = charters(tools, &plans);
     let store = ContentStore::open(&workshop.content)?;
     let inputs = inputs(workshop, tools, &plans, &charters, &store, Steps::Cached, hear).await?;
     let images = round(tools, &plans, &charters, &inputs, &store, hear).await?;

@@ -9,13 +9,14 @@ use crate::model::lock::pins::Locking;
 use crate::model::name::{Platform, StageName, TierName};
 use crate::model::plan::{Ask, Plan};
 use crate::model::policy::{self, Charter, Finding, Refusal};
+use crate::model::sbom::denied::Pattern;
 use crate::step::bootstrap::{self, Pinned, Reuse};
 use crate::step::build::{self, Builder, Built, CacheFrom, CacheTo, Inputs, Steps};
 use crate::step::content::ContentStore;
 use crate::step::engine::{Address, Engine};
 use crate::step::progress::{Event, Hear};
 use crate::step::web::{Downloads, Web};
-use crate::step::{compare, gather, inspect, load, normalise, obtain, pack, read};
+use crate::step::{compare, gather, inspect, inventory, load, normalise, obtain, pack, read};
 
 /// Where recipes and images are.
 #[derive(Debug, Clone)]
@@ -49,6 +50,8 @@ pub struct Tools {
     pub demand: Demand,
     /// How to download.
     pub downloads: Downloads,
+    /// Licences that no image may hold.
+    pub denied: Vec<Pattern>,
 }
 
 /// What is demanded of a tier's downloads.
@@ -103,7 +106,7 @@ async fn of_plans(
     plans: &[Plan],
     hear: Hear<'_>,
 ) -> Result<Vec<Image>, Error> {
-    let charters: Vec<Charter> = plans.iter().map(Charter::of).collect();
+    let charters = charters(tools, plans);
     let store = ContentStore::open(&workshop.content)?;
     let inputs = inputs(workshop, tools, plans, &charters, &store, Steps::Cached, hear).await?;
     let images = round(tools, plans, &charters, &inputs, &store, hear).await?;
@@ -129,7 +132,7 @@ pub async fn check(
     hear: Hear<'_>,
 ) -> Result<Vec<Image>, Error> {
     let plans = plans(workshop, tiers, ask)?;
-    let charters: Vec<Charter> = plans.iter().map(Charter::of).collect();
+    let charters = charters(tools, &plans);
     let store = ContentStore::open(&workshop.content)?;
     let inputs = inputs(workshop, tools, &plans, &charters, &store, Steps::Again, hear).await?;
     let mut rounds = Vec::new();
@@ -175,6 +178,9 @@ pub(super) async fn round(
         if charter.settings.size.is_some() {
             evidence.archive = Some(pack::size(&image, store, tools.threads)?);
         }
+        if !charter.denied.is_empty() {
+            evidence.packages = Some(inventory::image(&image, store)?);
+        }
         let findings = [warnings, policy::judge(charter, &evidence)].concat();
         let warnings = Refusal::unless_fine(&image.tag, findings, policy::NOT_LISTED)?;
         tell(&warnings, hear);
@@ -187,6 +193,11 @@ pub(super) async fn round(
         store.list(&images[at], &origin, mark)?;
     }
     Ok(images)
+}
+
+/// By what the images of these plans are judged.
+pub(super) fn charters(tools: &Tools, plans: &[Plan]) -> Vec<Charter> {
+    plans.iter().map(|plan| Charter::of(plan, &tools.denied)).collect()
 }
 
 pub(super) fn plans(workshop: &Workshop, tiers: &[TierName], ask: &Ask) -> Result<Vec<Plan>, Error> {

@@ -35,7 +35,7 @@ pub fn recipes(workshop: &Workshop, hear: Hear<'_>) -> Result<Vec<TierName>, Err
             }
             Err(error) => return Err(error.into()),
         };
-        for leak in gather::leaks(&Charter::of(&plan), &plan, &sent, &mut files)? {
+        for leak in gather::leaks(&Charter::of(&plan, &[]), &plan, &sent, &mut files)? {
             match leak.weight {
                 Weight::Error => findings.push(Finding::at(&leak.place, leak.reason).fix(leak.fix)),
                 Weight::Warning => hear(Event::Warning(&format!("{leak}; {}", leak.fix))),

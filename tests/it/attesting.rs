@@ -238,3 +238,40 @@ fn licences_that_are_not_wanted() {
     hint: change the file, and run the same command again
     ");
 }
+
+#[test]
+fn an_image_with_a_denied_licence_goes_nowhere() {
+    shared_cache();
+    let project = Project::new("t-denied", "");
+    let tier = "base = \"scratch\"\ncontext = \"files\"\n\
+                [[steps]]\ncopy = { paths = [\"node_modules\"], to = \"/app/node_modules/\" }\n\
+                [user]\nname = \"root\"\nuid = 0\ngid = 0\n";
+    project.write("recipes/odd.toml", tier);
+    let package = "{\"name\":\"two\",\"version\":\"2.0.0\",\"license\":\"AGPL-3.0-only\"}";
+    project.write("recipes/files/node_modules/two/package.json", package);
+    let imgforge = |arguments: &[&str]| project.home.record(&mut project.imgforge(arguments));
+    let build = || imgforge(&["build", "odd", "--quiet"]);
+    assert!(build().starts_with("exit 0"), "nothing is denied yet");
+    // What was fine before is judged again by what is denied now.
+    project.write("imgforge.toml", "[licenses]\ndeny = [\"AGPL-*\"]\n");
+    assert_session!(build(), @"
+    exit 3
+    --- stderr
+    error: the policy refuses `t-denied/odd:1.0.0`; the image is neither listed nor loaded
+      recipes/odd.toml:3: license: `two` 2.0.0, in `/app/node_modules/two/package.json`, has a licence that imgforge.toml denies: AGPL-3.0-only
+        fix: leave the package out, or the licence out of `deny` below `[licenses]` in imgforge.toml
+
+    hint: docs/policy.md explains each rule and its exceptions
+    ");
+    // Nor is one listed that was never there.
+    assert!(imgforge(&["build", "odd", "--version", "1.1.0", "--quiet"]).starts_with("exit 3"));
+    let export = imgforge(&["export", "odd", "--version", "1.1.0", "--quiet"]);
+    assert!(export.contains("there is no image"), "{export}");
+    let allowed =
+        format!("{tier}[policy]\nallow = [{{ rule = \"license\", path = \"two\", reason = \"ours\" }}]\n");
+    project.write("recipes/odd.toml", &allowed);
+    assert!(build().starts_with("exit 0"), "{}", build());
+    project.write("recipes/odd.toml", tier);
+    project.write("imgforge.toml", "[licenses]\ndeny = [\"SSPL-*\"]\n");
+    assert!(build().starts_with("exit 0"), "{}", build());
+}

@@ -8,6 +8,7 @@ pub mod commands;
 pub mod elf;
 pub mod files;
 pub mod libraries;
+mod licenses;
 pub mod look;
 pub mod secrets;
 pub mod settings;
@@ -31,6 +32,8 @@ use super::plan::Plan;
 use super::recipe::Recipe;
 use super::recipe::proof::Allowance;
 use super::recipe::tree::{Node, Place};
+use super::sbom::Inventory;
+use super::sbom::denied::Pattern;
 
 /// What is demanded. The identifiers are part of recipes (`[policy] allow`) and of `--json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -56,6 +59,8 @@ pub enum Rule {
     Interpreter,
     /// What is started exists and may be executed.
     Command,
+    /// No package has a licence that imgforge.toml denies.
+    License,
     /// The compressed archive stays within the tier's budget.
     Size,
     /// The tests that the recipe declares.
@@ -68,7 +73,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NonRoot,
         Self::HealthCheck,
         Self::HealthProbe,
@@ -79,6 +84,7 @@ impl Rule {
         Self::Library,
         Self::Interpreter,
         Self::Command,
+        Self::License,
         Self::Size,
         Self::Test,
         Self::Context,
@@ -106,6 +112,7 @@ impl Rule {
             Self::Library => "library",
             Self::Interpreter => "interpreter",
             Self::Command => "command",
+            Self::License => "license",
             Self::Size => "size",
             Self::Test => "test",
             Self::Context => "context",
@@ -165,6 +172,9 @@ pub struct Charter {
     /// How many of the lowest layers are a root filesystem. How many are those of an image that a tier
     /// starts from is known when it is built.
     pub base: usize,
+    /// Licences that no image may hold: the project's, and not a tier's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub denied: Vec<Pattern>,
     /// Where everything is written. Moving a line changes no verdict.
     #[serde(skip)]
     pub tree: Node,
@@ -180,13 +190,13 @@ impl Charter {
         Digest::of(&super::image::json(&(EDITION, env!("CARGO_PKG_VERSION"), self)))
     }
 
-    /// The charter of a tier.
+    /// The charter of a tier, in a project that denies some licences.
     #[must_use]
-    pub fn of(plan: &Plan) -> Self {
+    pub fn of(plan: &Plan, denied: &[Pattern]) -> Self {
         // A root filesystem is one layer. A Dockerfile of the project's own brings an unknown number: all
         // of it is judged as the tier's own.
         let base = plan.rootfs.len();
-        Self { settings: plan.settings.clone(), base, tree: plan.tree.clone() }
+        Self { settings: plan.settings.clone(), base, denied: denied.to_vec(), tree: plan.tree.clone() }
     }
 
     /// A finding that refuses the image.
@@ -301,6 +311,8 @@ pub struct Evidence {
     pub contents: BTreeMap<String, Vec<u8>>,
     /// Bytes of the compressed archive.
     pub archive: Option<u64>,
+    /// Packages, where some licence is denied.
+    pub packages: Option<Inventory>,
 }
 
 /// An image that must not leave.
@@ -337,13 +349,14 @@ impl Refusal {
 }
 
 /// Rules that [`judge`] looks at.
-pub const ON_FILES: [Rule; 8] = [
+pub const ON_FILES: [Rule; 9] = [
     Rule::Secret,
     Rule::Compiler,
     Rule::Setuid,
     Rule::Library,
     Rule::Interpreter,
     Rule::Command,
+    Rule::License,
     Rule::Size,
     Rule::Test,
 ];
@@ -357,6 +370,7 @@ pub fn judge(charter: &Charter, evidence: &Evidence) -> Vec<Finding> {
     findings.extend(files::size(charter, evidence));
     findings.extend(libraries::check(charter, evidence));
     findings.extend(commands::check(charter, evidence));
+    findings.extend(licenses::check(charter, evidence));
     findings.extend(look::files(charter, evidence));
     charter.allow(findings, &ON_FILES)
 }
@@ -366,6 +380,6 @@ impl Charter {
     /// The charter of a recipe in one file.
     pub(crate) fn sample(text: &str) -> Self {
         let tree = super::recipe::parse::tree("t.toml", text).unwrap();
-        Self { settings: super::recipe::parse::typed(&tree).unwrap(), base: 1, tree }
+        Self { settings: super::recipe::parse::typed(&tree).unwrap(), base: 1, denied: Vec::new(), tree }
     }
 }
