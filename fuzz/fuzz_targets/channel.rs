@@ -12,10 +12,10 @@ fuzz_target!(|payload: &[u8]| {
     let Some(channel) = signed::<Channel>(payload) else { return };
     let trusted = Trusted::pin(channel.project.clone(), key().public().clone());
     let now = Timestamp::from_second(1_800_000_000).expect("a time");
-    let mut seen = Seen::nothing(now);
+    let mut seen = Seen::nothing();
     let (project, name) = (&channel.project, &channel.channel);
     if let Ok(followed) = channel.follow(project, name, &seen, &trusted, Patience::UntilItExpires, now) {
-        seen.note(name, followed.pointer, &trusted, now).expect("the first pointer");
+        seen.note(name, followed.pointer, &trusted).expect("the first pointer");
         // What was followed once is followed again.
         assert!(channel.follow(project, name, &seen, &trusted, Patience::UntilItExpires, now).is_ok());
     }

@@ -8,7 +8,7 @@ use imgforge::model::storage;
 use imgforge::model::time::Timestamp;
 use imgforge::step::engine::address::Credentials;
 use imgforge::step::web::Downloads;
-use imgforge::step::{push, store};
+use imgforge::step::{registry, store};
 use zeroize::Zeroizing;
 
 use super::report::Failure;
@@ -141,13 +141,14 @@ impl Config {
 
 impl Config {
     /// How registries are reached: with what `docker login` left.
-    pub(crate) fn registries(&self) -> Result<push::Access, Failure> {
+    pub(crate) fn registries(&self) -> Result<registry::Access, Failure> {
         let folder = path("DOCKER_CONFIG").or_else(|| path("HOME").map(|home| home.join(".docker")));
         let configured = self.endpoints.configuration()?.registries;
         let plain = configured.into_iter().filter(|(_, registry)| registry.plain_http);
-        Ok(push::Access {
+        Ok(registry::Access {
             docker_config: folder.map(|folder| folder.join("config.json")),
             plain_http: plain.map(|(host, _)| host).collect(),
+            ca_bundle: self.downloads.ca_bundle.clone(),
         })
     }
 }

@@ -6,22 +6,18 @@ use std::str::FromStr;
 
 use imgforge::flow;
 use imgforge::flow::fetch::{Bond, Fate, Fetched, Order, Proof, Tier, Want, Which};
-use imgforge::flow::obtain::Origin;
-use imgforge::model::channel::Freshness;
+use imgforge::model::channel::Patience;
 use imgforge::model::name::{ChannelName, Platform, ProjectName, TierName, Version};
-use imgforge::model::report::Freshness as Word;
-use imgforge::model::size::Size;
-use imgforge::step::load::{Own, Retag};
+use imgforge::step::load::Retag;
 use imgforge::step::pin::Pin;
 use imgforge::step::receive::Line;
+use imgforge::step::registry::Target;
 use imgforge::step::store::Address;
-use imgforge::step::{disk, keyring, pin};
-use serde_json::json;
+use imgforge::step::{keyring, pin};
 
-use super::Context;
 use super::report::Failure;
 use super::verify::{PatienceArgs, TrustArgs};
-use super::words::Words;
+use super::{Context, fetched};
 
 /// Download an image, verify every byte, and load it into Docker
 ///
@@ -31,7 +27,8 @@ use super::words::Words;
 /// container is created from the image and removed. Nothing is started.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which image: TIER, TIER@VERSION or PROJECT/TIER; or a link to an archive, or a file
+    /// Which image: TIER, TIER@VERSION or PROJECT/TIER; or a link to an archive, or a file; or
+    /// `oci://HOST/PATH:TAG`, an image of a registry that the project's key signed
     #[arg(value_name = "[PROJECT/]TIER[@VERSION]|URL|FILE")]
     image: Wanted,
     /// Also prove that what Docker has is what was signed
@@ -103,13 +100,17 @@ fn rate(text: &str) -> Result<NonZeroU64, String> {
 #[derive(Debug, Clone)]
 enum Wanted {
     Image(Image),
+    Registry(Target),
     Link(String),
     File(PathBuf),
 }
 
 impl FromStr for Wanted {
-    type Err = imgforge::model::name::BadName;
+    type Err = Box<dyn std::error::Error + Send + Sync>;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(reference) = text.strip_prefix("oci://") {
+            return Ok(Self::Registry(Target::fetched(reference)?));
+        }
         let is_link = text.starts_with("https://") || text.starts_with("http://");
         if is_link {
             return Ok(Self::Link(text.to_owned()));
@@ -146,6 +147,10 @@ impl FromStr for Image {
 
 impl Args {
     pub(crate) async fn run(self, context: &Context<'_>) -> Result<(), Failure> {
+        if let Wanted::Registry(target) = &self.image {
+            let order = self.pull(target.clone(), context)?;
+            return super::pull::run(&order, self.trust.key.as_deref(), context).await;
+        }
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
         let mut link = None;
         let fetched = loop {
@@ -158,9 +163,49 @@ impl Args {
             }
         };
         if !self.fate.pipe {
-            show(context, &fetched);
+            fetched::show(context, &fetched, &self.again(&fetched));
         }
         Ok(())
+    }
+
+    /// An image of a registry. It is whole layers under a tag: nothing says where else it is, what is
+    /// current, or what an archive of it would be.
+    fn pull(&self, target: Target, context: &Context<'_>) -> Result<flow::pull::Order, Failure> {
+        let without = [
+            ("--channel", self.channel.is_some()),
+            ("--from", !self.from.is_empty()),
+            ("--url", self.url.is_some()),
+            ("--max-age", self.patience.patience() != Patience::UntilItExpires),
+            ("--no-load", self.fate.no_load),
+            ("--output", self.fate.output.is_some()),
+            ("--pipe", self.fate.pipe),
+            ("--seed", !self.line.seed.is_empty()),
+            ("--connections", self.line.connections.is_some()),
+            ("--limit-rate", self.line.limit_rate.is_some()),
+        ];
+        if let Some((option, _)) = without.iter().find(|(_, given)| *given) {
+            return Err(Failure::usage(
+                format!("`{option}` means nothing for an image of a registry"),
+                "leave it out; or fetch the archive from the project's store, `imgforge fetch TIER --from STORE`",
+            ));
+        }
+        Ok(flow::pull::Order {
+            target,
+            access: context.config.registries()?,
+            platform: self.platform.clone().map_or_else(this_platform, Ok)?,
+            trust: self.trust.trust(context)?,
+            cache: context.config.cache.join("registry"),
+            built: context.config.cache.join("content"),
+            state: context.config.state.clone(),
+            engine: context.config.endpoints.engine()?,
+            retag: self.fate.retag(),
+            proof: self.proof(),
+            now: context.config.now,
+        })
+    }
+
+    fn proof(&self) -> Proof {
+        if self.verify { Proof::Proven } else { Proof::Loaded }
     }
 
     /// What is asked for; `link` takes the place of one that has expired.
@@ -172,9 +217,25 @@ impl Args {
             seeds: self.line.seed.clone(),
             line: self.line.line(),
             state: context.config.state.clone(),
-            fate: self.fate.fate(self.verify, context)?,
+            fate: self.fate.fate(self.proof(), context)?,
             now: context.config.now,
         })
+    }
+
+    /// The command that proves what was fetched, without what lets people in.
+    fn again(&self, fetched: &Fetched) -> String {
+        let key = self.trust.key.as_ref().map_or_else(String::new, |key| format!(" --key {}", quoted(key)));
+        match &self.image {
+            Wanted::Image(image) if key.is_empty() => {
+                let (project, tier) = (&fetched.release.project, &image.tier);
+                let version =
+                    image.version.as_ref().map_or_else(String::new, |version| format!("@{version}"));
+                let channel =
+                    self.channel.as_ref().map_or_else(String::new, |channel| format!(" --channel {channel}"));
+                format!("imgforge fetch --verify {project}/{tier}{version}{channel}")
+            }
+            _ => format!("imgforge fetch --verify {}{key}", quoted(&fetched.path)),
+        }
     }
 
     fn want(&self, link: Option<&str>, context: &Context<'_>) -> Result<Want, Failure> {
@@ -187,6 +248,8 @@ impl Args {
             Wanted::File(path) => {
                 return Ok(Want::File { path: path.clone(), trust: self.trust.trust(context)? });
             }
+            // `run` sends these elsewhere.
+            Wanted::Registry(target) => return Err(Failure::usage(target.text(), "fetch it by itself")),
         };
         let (pin, addresses) = self.trust.whose(image, self.from.clone(), context)?;
         let stores = addresses.iter().map(|address| context.store(address)).collect::<Result<_, _>>()?;
@@ -201,6 +264,13 @@ impl Args {
             bond: if self.trust.key.is_some() { Bond::Once } else { Bond::Pinned },
         }))
     }
+}
+
+/// A path as a shell takes it.
+pub(crate) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// A new link, as somebody types it in; none where nobody is there.
@@ -252,112 +322,24 @@ impl TrustArgs {
 }
 
 impl FateArgs {
-    fn fate(&self, verify: bool, context: &Context<'_>) -> Result<Fate, Failure> {
+    fn retag(&self) -> Retag {
+        if self.replace { Retag::Allow } else { Retag::Refuse }
+    }
+
+    fn fate(&self, proof: Proof, context: &Context<'_>) -> Result<Fate, Failure> {
         if self.pipe {
             return Ok(Fate::Pipe(Box::new(context.screen.bytes_out())));
         }
         if self.no_load || self.output.is_some() {
             return Ok(Fate::Keep(self.output.clone()));
         }
-        Ok(Fate::Load {
-            engine: context.config.endpoints.engine()?,
-            retag: if self.replace { Retag::Allow } else { Retag::Refuse },
-            proof: if verify { Proof::Proven } else { Proof::Loaded },
-        })
+        Ok(Fate::Load { engine: context.config.endpoints.engine()?, retag: self.retag(), proof })
     }
 }
 
 impl LineArgs {
     fn line(&self) -> Line {
         Line { connections: self.connections.map(usize::from), rate: self.limit_rate }
-    }
-}
-
-/// What was fetched, where from, and how far it is proven.
-fn show(context: &Context<'_>, fetched: &Fetched) {
-    let (release, archive, origin) = (&fetched.release, &fetched.archive, fetched.origin);
-    let mut words = Words::default();
-    if let Some(channel) = &fetched.channel {
-        words.channel(&channel.0);
-    }
-    words.release(release);
-    if fetched.trust > 0 {
-        words.row("trust", format!("document {}, which the pinned key leads to", fetched.trust));
-    }
-    words.row("archive", format!("{}  every byte matches", fetched.path.display()));
-    match origin {
-        Origin { fetched: 0, .. } => {}
-        Origin { kept: 0, made: 0, fetched, .. } => {
-            words.row("transfer", format!("{} downloaded", Size(fetched)));
-        }
-        Origin { size, kept, made, fetched } => {
-            let made = if made == 0 { String::new() } else { format!(", {} made with a patch", Size(made)) };
-            let (fetched, size, kept) = (Size(fetched), Size(size), Size(kept));
-            words.row("transfer", format!("{fetched} downloaded of {size}, {kept} were here{made}"));
-        }
-    }
-    match &fetched.loaded {
-        Some(loaded) => words
-            .row("image", format!("{}  {}", archive.image.tag, loaded.id))
-            .row("proof", "Docker has this image: its ID, layers and platform are the signed ones;")
-            .row(
-                "",
-                match loaded.own {
-                    Own::Check => {
-                        "a container of it ran the image's own check without a network, and was removed"
-                    }
-                    Own::Nothing => "a container was created from it and removed",
-                },
-            ),
-        None if fetched.is_loaded => words
-            .row("image", &archive.image.tag)
-            .row("proof", "not asked for: `--verify` also asks Docker what it has"),
-        None => words.row("image", format!("{}  not loaded", archive.image.tag)),
-    };
-    words.row("integrity", "OK");
-    let (fresh, freshness) = match (&fetched.channel, &fetched.currency) {
-        (Some((_, Freshness::Fresh)), _) => ("OK".to_owned(), Word::Fresh),
-        (Some((_, Freshness::Stale(since))), _) => {
-            (format!("stale since {since}, accepted with `--max-age`"), Word::Stale)
-        }
-        (None, Some(currency)) => {
-            let (said, freshness, _) = super::verify::currency(currency);
-            (said, freshness)
-        }
-        (None, None) => ("not asked for: a pinned version".to_owned(), Word::Unknown),
-    };
-    words.row("freshness", fresh);
-    if context.screen.has_a_reader() {
-        words.row("disk", room(context, fetched)).row("next", next(fetched));
-    }
-    context.screen.result(words.text(), &json!({
-            "project": release.project, "version": release.version, "tier": archive.tier,
-            "signer": release.signer(), "channel": fetched.channel.as_ref().map(|(channel, _)| json!(**channel)),
-            "file": fetched.path, "archive": **archive, "integrity": "ok",
-            "freshness": freshness, "trust": fetched.trust,
-            "transfer": {"size": origin.size, "kept": origin.kept, "made": origin.made, "fetched": origin.fetched},
-            "loaded": fetched.loaded.as_ref().map(|loaded| json!({"id": loaded.id})),
-        }));
-}
-
-/// What the archive takes, and what is left.
-fn room(context: &Context<'_>, fetched: &Fetched) -> String {
-    let taken = Size(fetched.origin.size);
-    match disk::free(&context.config.cache) {
-        Ok(free) => {
-            format!("{taken} in the cache, {} free; `imgforge cache clean` removes what is old", Size(free))
-        }
-        Err(_) => format!("{taken} in the cache"),
-    }
-}
-
-/// What to type next.
-fn next(fetched: &Fetched) -> String {
-    let (project, tier, tag) = (&fetched.release.project, &fetched.archive.tier, &fetched.archive.image.tag);
-    if fetched.loaded.is_some() {
-        format!("docker run --rm {tag}  # says which settings it misses; nothing was started")
-    } else {
-        format!("imgforge fetch --verify {project}/{tier}  # gives it to Docker, and asks Docker what it has")
     }
 }
 

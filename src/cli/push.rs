@@ -3,7 +3,7 @@
 use imgforge::flow;
 use imgforge::model::name::{TierName, Version};
 use imgforge::model::plan::Ask;
-use imgforge::step::push::Sent;
+use imgforge::step::registry::Sent;
 use serde_json::json;
 
 use super::Context;

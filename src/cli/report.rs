@@ -319,7 +319,7 @@ fn judge(error: &Error) -> (Code, Option<String>) {
         | Error::Download(DownloadError::Store(error))
         | Error::Chain(ChainError::Store(error)) => store(error),
         Error::Open(error) => open(error),
-        Error::Push(error) => stores::push(error),
+        Error::Registry(error) => stores::registry(error),
         Error::Absent(_) => (Code::Usage, "check the path"),
         Error::Stranger { .. } => {
             (Code::Untrusted, "compare your keys with the projects': `imgforge trust show`")

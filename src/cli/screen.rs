@@ -92,11 +92,6 @@ impl Screen {
         self.line(&format!("warning: {text}"));
     }
 
-    /// Whether a person reads the result, who may want to know what to do with it.
-    pub(crate) fn has_a_reader(&self) -> bool {
-        !self.json && self.style == Style::Terminal && std::io::stdout().is_terminal()
-    }
-
     /// Asks a person for a line, where there is one; an empty line is no answer.
     pub(crate) fn ask(&self, question: &str) -> Option<String> {
         if self.json || self.style != Style::Terminal || !std::io::stdin().is_terminal() {

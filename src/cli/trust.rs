@@ -60,7 +60,7 @@ impl Args {
                 let pin = Pin { project, key: keyring::public_file(&key)?, store };
                 pin::add(config, &pin)?;
                 let trusted = Trusted::pin(pin.project.clone(), pin.key.clone());
-                remember::of(&context.config.state, &pin.project, &trusted).begin(context.config.now)?;
+                remember::of(&context.config.state, &pin.project, &trusted).begin()?;
                 vec![pin]
             }
             Command::Show => pin::all(config)?,

@@ -1,12 +1,13 @@
 //! `imgforge verify`
 
+use std::ops::Add;
 use std::path::PathBuf;
 
 use imgforge::flow;
 use imgforge::flow::verify::{Currency, Log, Outcome, Question, Trust};
 use imgforge::model::channel::Patience;
 use imgforge::model::name::ChannelName;
-use imgforge::model::report::{self, Check, Freshness, Integrity, Verification};
+use imgforge::model::report::{self, Check, Freshness, Integrity, Tally, Verification};
 use imgforge::model::time::{SignedDuration, parse_duration};
 use imgforge::step::check::Checked;
 use imgforge::step::{keyring, pin};
@@ -94,6 +95,8 @@ impl Args {
             words.row("archive", format!("{}  every byte matches", archive.file));
             words.row("image", format!("{}  {}", archive.image.tag, archive.image.config.digest));
         }
+        let verified = sound.archives.iter().map(Checked::tally).fold(Tally::default(), Add::add);
+        words.row("verified", verified);
         let (said, freshness, sequence) = currency(&sound.currency);
         words.row("integrity", "OK").row("freshness", said);
         let report = Verification {
@@ -106,6 +109,7 @@ impl Args {
             integrity: Integrity::Ok,
             freshness,
             archives: sound.archives.iter().map(|checked| (**checked.archive()).clone()).collect(),
+            verified,
             checks: checks(log),
         };
         context.screen.result(words.text(), &json!(report));

@@ -33,7 +33,7 @@ pub(super) struct Choice {
 pub(super) async fn tier(order: &Order, tier: &Tier, hear: Hear<'_>) -> Result<Choice, Error> {
     let pin = Trusted::pin(tier.project.clone(), tier.pinned.clone());
     let memory = remember::of(&order.state, &tier.project, &pin);
-    let seen = recall(order, tier, &memory, hear)?;
+    let seen = recall(tier, &memory, hear)?;
     let mut first = None;
     for (number, store) in tier.stores.iter().enumerate() {
         let asked = Asked { order, tier, store };
@@ -86,14 +86,14 @@ pub(super) async fn link(order: &Order, store: &Store, trust: &Trust) -> Result<
 }
 
 /// What was seen before. A memory that is not there is no reason to stop, but to be said.
-fn recall(order: &Order, tier: &Tier, memory: &Memory, hear: Hear<'_>) -> Result<Seen, Error> {
+fn recall(tier: &Tier, memory: &Memory, hear: Hear<'_>) -> Result<Seen, Error> {
     let seen = memory.seen()?;
     if seen.is_none() && tier.bond == Bond::Pinned {
         hear(Event::Warning(
             "nothing is remembered of this project any more, so an older release cannot be told from the current one this time",
         ));
     }
-    Ok(seen.unwrap_or_else(|| Seen::nothing(order.now)))
+    Ok(seen.unwrap_or_else(Seen::nothing))
 }
 
 /// A release, the channel that led to it, and what is to be remembered of it.
@@ -123,7 +123,7 @@ impl Asked<'_> {
                 };
                 let mut known = seen.clone();
                 if let Some(pointer) = heard.clone() {
-                    known.note(name, pointer, trusted, order.now)?;
+                    known.note(name, pointer, trusted)?;
                 }
                 known.permits(name, version, trusted)?;
                 let release = release_of(store, project, version, trusted).await?;

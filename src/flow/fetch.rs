@@ -13,6 +13,7 @@ use crate::model::channel::{Channel, Freshness, Patience};
 use crate::model::key::PublicKey;
 use crate::model::name::{ChannelName, Platform, ProjectName, TierName, Version};
 use crate::model::release::{Archive, Patch, Release};
+use crate::model::report::Tally;
 use crate::model::seal::Verified;
 use crate::model::time::Timestamp;
 use crate::step::check::Checked;
@@ -154,6 +155,8 @@ pub struct Fetched {
     pub release: Verified<Release>,
     /// The archive.
     pub archive: Verified<Archive>,
+    /// How much of it was looked at.
+    pub tally: Tally,
     /// Where it is kept.
     pub path: PathBuf,
     /// Where its bytes came from.
@@ -236,7 +239,7 @@ async fn bring(order: Order, hear: Hear<'_>) -> Result<Fetched, Error> {
 
     // Only now: a pointer whose image never arrived must not block the one before it.
     if let (Some(memory), Some((name, pointer))) = (memory, note) {
-        memory.note(&name, pointer, &trusted, order.now)?;
+        memory.note(&name, pointer, &trusted)?;
     }
     Ok(fetched)
 }
@@ -291,6 +294,7 @@ async fn deliver(ready: Ready, fate: Fate, hear: Hear<'_>) -> Result<Fetched, Er
         currency,
         trust,
         release,
+        tally: checked.tally(),
         archive: checked.into_archive(),
         path,
         origin,

@@ -20,6 +20,7 @@ pub mod mirror;
 pub mod obtain;
 mod patch;
 pub mod pointer;
+pub mod pull;
 pub mod push;
 pub mod release;
 pub mod releases;
@@ -101,7 +102,7 @@ pub enum Error {
     #[error(transparent)]
     Beside(#[from] step::beside::BesideError),
     #[error(transparent)]
-    Push(#[from] step::push::PushError),
+    Registry(#[from] step::registry::RegistryError),
     #[error(transparent)]
     Download(#[from] step::download::DownloadError),
     #[error(transparent)]

@@ -122,7 +122,7 @@ impl Publisher {
     }
 
     pub(super) fn seen(&self) -> Result<Seen, Error> {
-        Ok(self.memory.seen()?.unwrap_or_else(|| Seen::nothing(self.now)))
+        Ok(self.memory.seen()?.unwrap_or_else(Seen::nothing))
     }
 
     /// Reads a channel the way operators do. Its age and its version are no reason to refuse: they are
@@ -213,7 +213,7 @@ impl Publisher {
         let patience = Patience::UntilItExpires;
         let followed =
             found.follow(&self.project, &next.channel, &self.seen()?, &self.trusted, patience, self.now)?;
-        self.memory.note(&next.channel, followed.pointer, &self.trusted, self.now)?;
+        self.memory.note(&next.channel, followed.pointer, &self.trusted)?;
         Ok(channel)
     }
 }

@@ -10,7 +10,7 @@ use crate::model::sbom::{cyclonedx, spdx};
 use crate::step::content::ContentStore;
 use crate::step::keyring::SigningKey;
 use crate::step::progress::{Event, Hear};
-use crate::step::push::{Access, Registry, Sent, Target};
+use crate::step::registry::{Access, Registry, Sent, Target};
 use crate::step::{inventory, sign};
 
 /// An image that is in a registry.
@@ -42,7 +42,7 @@ pub async fn push(
     let store = ContentStore::open(&workshop.content)?;
     let plans = tiers.iter().map(|tier| plan(workshop, tier, ask)).collect::<Result<Vec<_>, _>>()?;
     let names: Vec<_> = plans.iter().map(|plan| (plan.tier.clone(), plan.version.clone())).collect();
-    let targets = Target::each(place, &names).map_err(crate::step::push::PushError::from)?;
+    let targets = Target::each(place, &names).map_err(crate::step::registry::RegistryError::from)?;
     // All images are there before anything moves.
     let images =
         plans.iter().map(|plan| store.image(&plan.tag, &plan.platform)).collect::<Result<Vec<_>, _>>()?;

@@ -200,7 +200,7 @@ fn currency(
         Err(error) => return Ok(Currency::Unknown(error.to_string())),
     };
     let mut known = seen.clone();
-    known.note(name, pointer, trusted, ask.now)?;
+    known.note(name, pointer, trusted)?;
     known.permits(name, &release.version, trusted)?;
     if channel.release != release.sealed_digest() {
         return Ok(Currency::Superseded { sequence, by: channel.version.clone() });
@@ -236,7 +236,7 @@ impl Trust {
                     Some(project) if *project != release.project => {
                         Err(Error::Stranger { project: release.project.clone() })
                     }
-                    _ => Ok((release, trusted, Seen::nothing(Timestamp::MIN))),
+                    _ => Ok((release, trusted, Seen::nothing())),
                 };
             }
             Self::Pins(pins) => pins,
@@ -254,7 +254,7 @@ impl Trust {
             };
             match trusted.release(sealed) {
                 Ok(release) if release.project == pin.project => {
-                    let seen = memory.seen()?.unwrap_or_else(|| Seen::nothing(Timestamp::MIN));
+                    let seen = memory.seen()?.unwrap_or_else(Seen::nothing);
                     return Ok((release, trusted, seen));
                 }
                 // A project is believed only its own key's.

@@ -7,7 +7,7 @@ use super::document::{self, Subject};
 use super::image::Image;
 
 /// That the key's owner vouches for the image: what `cosign sign` writes.
-const SIGNATURE: &str = "https://sigstore.dev/cosign/sign/v1";
+pub const SIGNATURE: &str = "https://sigstore.dev/cosign/sign/v1";
 /// `cosign --type spdxjson`.
 pub const SPDX: &str = "https://spdx.dev/Document";
 /// `cosign --type cyclonedx`.

@@ -296,6 +296,24 @@ impl ImageTag {
     pub fn new(project: &ProjectName, tier: &TierName, version: &Version) -> Self {
         Self { project: project.clone(), tier: tier.clone(), version: version.clone() }
     }
+
+    /// Whose image.
+    #[must_use]
+    pub fn project(&self) -> &ProjectName {
+        &self.project
+    }
+
+    /// Which image.
+    #[must_use]
+    pub fn tier(&self) -> &TierName {
+        &self.tier
+    }
+
+    /// Which version.
+    #[must_use]
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
 }
 
 impl fmt::Display for ImageTag {

@@ -6,16 +6,23 @@
 //! there is kept byte for byte, as JSON goes. In a layout on disk, cosign finds a referrer by looking into
 //! every blob, so no index has to name it.
 
+mod signature;
+mod standing;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::archive::{self, Content, Entry};
+use super::attestation;
 use super::digest::Digest;
 use super::image::{Blob, Image, json as bytes_of};
 use super::key::PublicKey;
 use super::seal;
+
+pub use signature::{Found, first, legacy_payloads};
+pub use standing::{Manifest, Standing, Unfit, only, own_name, standing};
 
 /// Media type of an image's manifest.
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -125,6 +132,15 @@ pub fn may_hold(entry: &Value, predicate_type: &str) -> Option<Digest> {
     // Not every registry repeats the annotations in its list.
     let noted = entry["annotations"][PREDICATE_TYPE].as_str().is_none_or(|found| found == predicate_type);
     if ours && noted { entry["digest"].as_str()?.parse().ok() } else { None }
+}
+
+/// A referrer that is listed, and may be a signature. Who lists it need not say what it is: cosign calls
+/// it after its empty configuration where the registry does not look itself.
+#[must_use]
+pub fn may_sign(entry: &Value) -> Option<Digest> {
+    let noted = entry["annotations"][PREDICATE_TYPE].as_str();
+    let may = noted.is_none_or(|found| found == attestation::SIGNATURE);
+    if may { entry["digest"].as_str()?.parse().ok() } else { None }
 }
 
 /// The only blob of a referrer.

@@ -1,11 +1,15 @@
 //! What `imgforge verify --json` prints. Scripts rely on it, so it has a type and a published schema.
 
+use std::fmt;
+use std::ops::Add;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::digest::Digest;
 use super::name::{ProjectName, Version};
 use super::release::Archive;
+use super::size::Size;
 
 /// Everything holds.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -29,8 +33,42 @@ pub struct Verification {
     pub freshness: Freshness,
     /// The archives that were checked, as the release describes them.
     pub archives: Vec<Archive>,
+    /// How much of them was looked at, all together.
+    pub verified: Tally,
     /// Everything that was checked, in order.
     pub checks: Vec<Check>,
+}
+
+/// How much was looked at, all of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tally {
+    /// Pieces of archives, each of which was hashed.
+    pub members: usize,
+    /// Layers of images, each of which was hashed once more.
+    pub layers: usize,
+    /// Bytes of the tars that engines load.
+    pub bytes: u64,
+}
+
+impl Add for Tally {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self {
+            members: self.members + other.members,
+            layers: self.layers + other.layers,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = |count: usize| if count == 1 { "" } else { "s" };
+        let Self { members, layers, bytes } = *self;
+        let (more, other) = (plural(members), plural(layers));
+        write!(f, "{members} member{more}, {layers} layer{other}, {} unpacked", Size(bytes))
+    }
 }
 
 /// Whether the bytes are those that were signed. If they are not, there is a [`Refusal`].

@@ -210,17 +210,7 @@ impl<T: Document> Sealed<T> {
     /// releases and channels is for [`super::trust::Trusted`] to say.
     pub fn verify(&self, keys: &TrustedKeys) -> Result<Verified<T>, SealError> {
         let document = T::NAME;
-        let (hint, payload, signature) = self.open()?;
-        let message = to_be_signed(&payload);
-        let signer = match keys.iter().find(|key| key.verifies(&message, &signature)) {
-            Some(key) => key.fingerprint(),
-            None if keys.iter().any(|key| key.hint() == hint) => {
-                return Err(SealError::Changed { document });
-            }
-            None => {
-                return Err(SealError::Untrusted { document, claimed: claimed(&hint) });
-            }
-        };
+        let (payload, signer) = signed(self.open()?, keys, document)?;
         let read = document::read(&payload).map_err(|source| SealError::Document { document, source })?;
         let (sealed, payload) = (Digest::of(&self.bytes), Digest::of(&payload));
         Ok(Verified { document: read, signer, sealed, payload, bytes: self.bytes.as_slice().into() })
@@ -239,6 +229,31 @@ pub fn bundle(payload: &[u8], signature: &[u8], key: &PublicKey) -> Vec<u8> {
             signatures: [OneSignature { sig: BASE64.encode(signature) }],
         },
     })
+}
+
+/// The payload of a bundle that one of these keys signed, and that key's fingerprint. What it says is still
+/// to be read: a key signs more than one kind of statement.
+pub(super) fn opened(
+    bundle: &[u8],
+    keys: &TrustedKeys,
+    document: &'static str,
+) -> Result<(Vec<u8>, Digest), SealError> {
+    let parts = unpack(bundle, MAX_BYTES).map_err(|reason| SealError::NotSealed { document, reason })?;
+    signed(parts, keys, document)
+}
+
+/// The payload, if one of these keys signed it.
+fn signed(
+    (hint, payload, signature): (String, Vec<u8>, Vec<u8>),
+    keys: &TrustedKeys,
+    document: &'static str,
+) -> Result<(Vec<u8>, Digest), SealError> {
+    let message = to_be_signed(&payload);
+    match keys.iter().find(|key| key.verifies(&message, &signature)) {
+        Some(key) => Ok((payload, key.fingerprint())),
+        None if keys.iter().any(|key| key.hint() == hint) => Err(SealError::Changed { document }),
+        None => Err(SealError::Untrusted { document, claimed: claimed(&hint) }),
+    }
 }
 
 /// Whether a bundle holds this payload, signed by this key.

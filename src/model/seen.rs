@@ -19,8 +19,8 @@ use super::trust::Trusted;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Seen {
-    /// The latest time that it was here, and never later than a channel that was followed allows: a
-    /// clock that was wrong once must not stop everything for years.
+    /// The latest time at which a channel was issued that was followed. What this machine's own clock said
+    /// is not remembered: a clock that was ahead once must not stop everything when it is right again.
     pub time: Timestamp,
     /// The newest pointer of each channel.
     pub channels: BTreeMap<ChannelName, Pointer>,
@@ -36,6 +36,9 @@ pub struct Pointer {
     pub document: Digest,
     /// Fingerprint of the key that sealed it.
     pub signer: Digest,
+    /// When it was signed.
+    #[serde(default)]
+    pub issued: Timestamp,
     /// After this moment it says nothing about what is current.
     pub expires: Timestamp,
     /// The oldest version that may be loaded; it only rises.
@@ -52,6 +55,7 @@ impl Pointer {
             sequence: channel.sequence,
             document: channel.payload_digest(),
             signer: channel.signer(),
+            issued: channel.issued,
             expires: channel.expires,
             floor: channel.floor.clone(),
             yanked: channel.yanked.clone(),
@@ -72,10 +76,10 @@ impl Pointer {
 }
 
 impl Seen {
-    /// Nothing yet, at this time.
+    /// Nothing yet.
     #[must_use]
-    pub fn nothing(now: Timestamp) -> Self {
-        Self { time: now, channels: BTreeMap::new() }
+    pub fn nothing() -> Self {
+        Self { time: Timestamp::UNIX_EPOCH, channels: BTreeMap::new() }
     }
 
     /// What was seen of a channel, if the key that sealed it still may.
@@ -118,9 +122,8 @@ impl Seen {
         channel: &ChannelName,
         mut pointer: Pointer,
         trusted: &Trusted,
-        now: Timestamp,
     ) -> Result<(), ChannelError> {
-        self.time = self.time.max(now.min(pointer.expires));
+        self.time = self.time.max(pointer.issued);
         if let Some(before) = self.pointer(channel, trusted) {
             match pointer.may_follow(before, channel) {
                 Ok(()) => pointer.floor = pointer.floor.max(before.floor.clone()),

@@ -26,6 +26,7 @@ use crate::model::digest::{Digest, Hasher};
 use crate::model::image::{self, Blob, Image, ImageError};
 use crate::model::name::TierName;
 use crate::model::release::Archive;
+use crate::model::report::Tally;
 use crate::model::seal::Verified;
 
 /// Why an archive is refused.
@@ -136,6 +137,16 @@ impl Checked {
     #[must_use]
     pub fn archive(&self) -> &Verified<Archive> {
         &self.archive
+    }
+
+    /// How much was looked at.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        Tally {
+            members: self.index.members().len(),
+            layers: self.archive.image.unique_layers().len(),
+            bytes: self.index.plain_size(),
+        }
     }
 
     /// Gives up the open file.

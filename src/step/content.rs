@@ -278,6 +278,16 @@ impl ContentStore {
         tempfile::tempfile_in(&self.folder).map_err(|error| self.io(error))
     }
 
+    /// Waits until nobody else brings blobs in here, and keeps others waiting while the file is open.
+    pub fn hold(&self) -> Result<File, ContentError> {
+        let hold = || {
+            let file = File::create(self.folder.join(".held"))?;
+            file.lock()?;
+            Ok(file)
+        };
+        hold().map_err(|error| self.io(error))
+    }
+
     /// Removes a damaged blob, so that the next build brings it again.
     pub fn discard(&self, digest: &Digest) -> Result<(), ContentError> {
         fs::remove_file(self.path(digest)).map_err(|error| self.io(error))
@@ -310,6 +320,12 @@ impl ContentStore {
             Ok(file)
         };
         lock().map_err(|error| self.io(error))
+    }
+
+    /// Where the store is.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Where a blob is.

@@ -60,6 +60,8 @@ pub struct Need {
 pub enum Purpose {
     /// The archive in the cache.
     Archive,
+    /// Layers on their way from a registry.
+    Layers,
     /// What an engine makes of it.
     Engine,
 }
@@ -68,6 +70,7 @@ impl fmt::Display for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Archive => "the archive",
+            Self::Layers => "its layers",
             Self::Engine => "Docker to unpack it",
         })
     }

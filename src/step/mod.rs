@@ -37,9 +37,10 @@ pub mod partial;
 pub mod patch;
 pub mod pin;
 pub mod progress;
-pub mod push;
+
 pub mod read;
 pub mod receive;
+pub mod registry;
 pub mod remember;
 pub mod resolve;
 pub mod scaffold;

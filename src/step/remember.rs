@@ -14,7 +14,6 @@ use crate::model::channel::ChannelError;
 use crate::model::name::{ChannelName, ProjectName};
 use crate::model::seen::{Pointer, Seen};
 use crate::model::strict;
-use crate::model::time::Timestamp;
 use crate::model::trust::{self, MAX_CHAIN, Step, TrustError, Trusted};
 
 /// Why the memory cannot be used. A memory that cannot be read is never taken for an empty one.
@@ -69,11 +68,11 @@ impl Memory {
     }
 
     /// Begins to remember, so that a lost memory can be told from a new one.
-    pub fn begin(&self, now: Timestamp) -> Result<(), RememberError> {
+    pub fn begin(&self) -> Result<(), RememberError> {
         let _lock = self.lock()?;
         match self.seen()? {
             Some(_) => Ok(()),
-            None => self.write(&Seen::nothing(now)),
+            None => self.write(&Seen::nothing()),
         }
     }
 
@@ -83,11 +82,10 @@ impl Memory {
         channel: &ChannelName,
         pointer: Pointer,
         trusted: &Trusted,
-        now: Timestamp,
     ) -> Result<(), RememberError> {
         let _lock = self.lock()?;
-        let mut seen = self.seen()?.unwrap_or_else(|| Seen::nothing(now.min(pointer.expires)));
-        seen.note(channel, pointer, trusted, now)?;
+        let mut seen = self.seen()?.unwrap_or_else(Seen::nothing);
+        seen.note(channel, pointer, trusted)?;
         self.write(&seen)
     }
 

@@ -109,11 +109,14 @@ fn a_withdrawn_version_is_refused_everywhere() {
     channel    stable points to 1.0.0 (sequence 3, expires [TIME])
     release    t-yank 1.0.0, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/t-yank/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    verified   1 member, 1 layer, 7.6 kB unpacked
     transfer   2.3 kB downloaded
     image      t-yank/tiny:1.0.0
     proof      not asked for: `--verify` also asks Docker what it has
     integrity  OK
     freshness  OK
+    disk       5.9 kB in the cache, at most 2.0 kB in Docker, [FREE] free
+    next       imgforge fetch --verify t-yank/tiny  # asks Docker what it has
     --- stderr
     downloading `tiny-1.0.0-linux-amd64.tar.gz`: 5.9 kB
     verifying `tiny-1.0.0-linux-amd64.tar.gz`
@@ -191,11 +194,14 @@ fn an_expired_channel_is_believed_by_those_who_say_how_long() {
     channel    stable points to 1.0.0 (sequence 2, expires [TIME])
     release    t-max-age 1.0.0, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/t-max-age/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    verified   1 member, 1 layer, 7.6 kB unpacked
     transfer   2.3 kB downloaded
     image      t-max-age/tiny:1.0.0
     proof      not asked for: `--verify` also asks Docker what it has
     integrity  OK
     freshness  stale since [TIME], accepted with `--max-age`
+    disk       5.9 kB in the cache, at most 2.0 kB in Docker, [FREE] free
+    next       imgforge fetch --verify t-max-age/tiny  # asks Docker what it has
     ");
     assert_session!(bench.home.session(&["fetch", "tiny", "--max-age", "12h", "-q"]), @"
     exit 13
@@ -218,6 +224,7 @@ fn an_expired_channel_is_believed_by_those_who_say_how_long() {
     release    t-max-age 1.0.0, sealed by key sha256:[DIGEST]
     archive    tiny-1.0.0-linux-amd64.tar.gz  every byte matches
     image      t-max-age/tiny:1.0.0  sha256:[DIGEST]
+    verified   1 member, 1 layer, 7.6 kB unpacked
     integrity  OK
     freshness  stale: the channel beside it expired on [TIME]
     ");
@@ -229,6 +236,7 @@ fn an_expired_channel_is_believed_by_those_who_say_how_long() {
     release    t-max-age 1.0.0, sealed by key sha256:[DIGEST]
     archive    tiny-1.0.0-linux-amd64.tar.gz  every byte matches
     image      t-max-age/tiny:1.0.0  sha256:[DIGEST]
+    verified   1 member, 1 layer, 7.6 kB unpacked
     integrity  OK
     freshness  OK: the channel beside it says so until [TIME]
     ");
@@ -245,10 +253,13 @@ fn a_memory_that_was_lost_is_missed() {
     channel    stable points to 1.0.0 (sequence 1, expires [TIME])
     release    t-lost 1.0.0, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/t-lost/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    verified   1 member, 1 layer, 7.6 kB unpacked
     image      t-lost/tiny:1.0.0
     proof      not asked for: `--verify` also asks Docker what it has
     integrity  OK
     freshness  OK
+    disk       2.3 kB in the cache, at most 2.0 kB in Docker, [FREE] free
+    next       imgforge fetch --verify t-lost/tiny  # asks Docker what it has
     --- stderr
     warning: nothing is remembered of this project any more, so an older release cannot be told from the current one this time
     verifying `tiny-1.0.0-linux-amd64.tar.gz`, which is here already

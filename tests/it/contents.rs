@@ -122,6 +122,7 @@ fn only_the_tar_that_follows_from_the_image_is_accepted() {
     release    t-contents 1.0.0, sealed by key sha256:[DIGEST]
     archive    tiny-1.0.0-linux-amd64.tar.gz  every byte matches
     image      t-contents/tiny:1.0.0  sha256:[DIGEST]
+    verified   1 member, 1 layer, 7.6 kB unpacked
     integrity  OK
     freshness  unknown: offline, so a newer release may exist
     ");
@@ -387,6 +388,7 @@ fn a_signed_archive_is_verified_alone() {
     release    t-alone 1.0.0, sealed by key sha256:[DIGEST]
     archive    tiny-1.0.0-linux-amd64.tar.gz  every byte matches
     image      t-alone/tiny:1.0.0  sha256:[DIGEST]
+    verified   1 member, 1 layer, 7.6 kB unpacked
     integrity  OK
     freshness  unknown: offline, so a newer release may exist
     ");

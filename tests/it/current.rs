@@ -34,7 +34,7 @@ impl Engine {
         // Sockets have short paths: a `sun_path` holds 107 bytes.
         let folder = tempfile::tempdir_in("/tmp").unwrap();
         let mut engine = Self { folder, holder: 0, processes: Vec::new() };
-        let (containerd, docker) = (engine.path("containerd.sock"), engine.socket());
+        let containerd = engine.path("containerd.sock");
         let config = format!(
             "version = 3\nroot = '{0}/root'\nstate = '{0}/state'\n[grpc]\naddress = '{0}/containerd.sock'\n\
              [ttrpc]\naddress = '{0}/ttrpc.sock'\n",
@@ -49,8 +49,15 @@ impl Engine {
         );
         engine.holder = holder;
         engine.wait("containerd", || containerd.exists());
-        let namespace = format!("--net=/proc/{holder}/ns/net");
-        let option = |name: &str, path: &str| format!("--{name}={}", engine.path(path).display());
+        engine.begin(store);
+        engine
+    }
+
+    /// Starts dockerd, for the first time or once more.
+    pub(crate) fn begin(&mut self, store: Store) {
+        let (containerd, docker) = (self.path("containerd.sock"), self.socket());
+        let namespace = format!("--net=/proc/{}/ns/net", self.holder);
+        let option = |name: &str, path: &str| format!("--{name}={}", self.path(path).display());
         let options = [
             namespace,
             program("current-dockerd"),
@@ -62,9 +69,15 @@ impl Engine {
             format!("--feature=containerd-snapshotter={}", store == Store::Containerd),
         ];
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
-        engine.spawn("dockerd.log", "nsenter", &options, "");
-        engine.wait("dockerd", || crate::harness::run(&mut engine.docker(&["version"])).status.success());
-        engine
+        self.spawn("dockerd.log", "nsenter", &options, "");
+        self.wait("dockerd", || crate::harness::run(&mut self.docker(&["version"])).status.success());
+    }
+
+    /// SIGKILL for dockerd, which was started last.
+    pub(crate) fn kill(&mut self) {
+        let mut dockerd = self.processes.pop().unwrap();
+        dockerd.kill().unwrap();
+        dockerd.wait().unwrap();
     }
 
     fn spawn(&mut self, log: &str, program: &str, arguments: &[&str], file: &str) -> u32 {
@@ -162,12 +175,15 @@ fn loads_and_proves_on_a_current_engine() {
     channel    stable points to 1.0.0 (sequence 1, expires [TIME])
     release    t-current 1.0.0, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/t-current/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    verified   1 member, 1 layer, 7.6 kB unpacked
     transfer   2.3 kB downloaded
     image      t-current/tiny:1.0.0  sha256:[DIGEST]
     proof      Docker has this image: its ID, layers and platform are the signed ones;
                a container was created from it and removed
     integrity  OK
     freshness  OK
+    disk       5.9 kB in the cache, at most 2.0 kB in Docker, [FREE] free
+    next       docker run --rm t-current/tiny:1.0.0  # nothing was started
     --- stderr
     downloading `tiny-1.0.0-linux-amd64.tar.gz`: 5.9 kB
     verifying `tiny-1.0.0-linux-amd64.tar.gz`

@@ -24,7 +24,16 @@ pub(crate) fn project(name: &str) -> (Bench, Web) {
 pub(crate) fn publish(bench: &Bench, version: &str, sequence: u64) -> Verified<Archive> {
     let same = layered(&bench.project, &[("data", noise(4 << 20, 7))]);
     let other = layered(&bench.project, &[("program", noise(200_000, sequence))]);
-    let archive = bench.pack("tiny", version, bench.layered("tiny", version, &[same, other]));
+    publish_layers(bench, version, sequence, &[same, other])
+}
+
+pub(crate) fn publish_layers(
+    bench: &Bench,
+    version: &str,
+    sequence: u64,
+    layers: &[Vec<u8>],
+) -> Verified<Archive> {
+    let archive = bench.pack("tiny", version, bench.layered("tiny", version, layers));
     let release = bench.release(version, vec![archive]);
     let sealed = bench.publish(&release, &bench.key);
     bench.point(&bench.channel(&sealed, version, sequence), &bench.key);
@@ -49,12 +58,15 @@ fn the_next_version_costs_what_is_new_in_it() {
     channel    stable points to 1.0.0 (sequence 1, expires [TIME])
     release    t-fetch-next 1.0.0, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/t-fetch-next/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    verified   30 members, 2 layers, 4.4 MB unpacked
     transfer   4.3 MB downloaded
     image      t-fetch-next/tiny:1.0.0  sha256:[DIGEST]
     proof      Docker has this image: its ID, layers and platform are the signed ones;
                a container was created from it and removed
     integrity  OK
     freshness  OK
+    disk       4.4 MB in the cache, at most 4.3 MB in Docker, [FREE] free
+    next       docker run --rm t-fetch-next/tiny:1.0.0  # nothing was started
     --- stderr
     downloading `tiny-1.0.0-linux-amd64.tar.gz`: 4.4 MB
     verifying `tiny-1.0.0-linux-amd64.tar.gz`
@@ -70,12 +82,15 @@ fn the_next_version_costs_what_is_new_in_it() {
     channel    stable points to 1.1.0 (sequence 2, expires [TIME])
     release    t-fetch-next 1.1.0, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/t-fetch-next/tiny-1.1.0-linux-amd64.tar.gz  every byte matches
+    verified   31 members, 2 layers, 4.4 MB unpacked
     transfer   203.7 kB downloaded of 4.4 MB, 4.1 MB were here
     image      t-fetch-next/tiny:1.1.0  sha256:[DIGEST]
     proof      Docker has this image: its ID, layers and platform are the signed ones;
                a container was created from it and removed
     integrity  OK
     freshness  OK
+    disk       4.4 MB in the cache, at most 4.3 MB in Docker, [FREE] free
+    next       docker run --rm t-fetch-next/tiny:1.1.0  # nothing was started
     --- stderr
     taking what is the same from archives that are here
     downloading `tiny-1.1.0-linux-amd64.tar.gz`: 201.1 kB, the other 4.1 MB are here
@@ -155,10 +170,13 @@ fn servers_that_do_not_do_as_they_are_asked() {
     channel    stable points to 1.0.0 (sequence 1, expires [TIME])
     release    t-fetch-whims 1.0.0, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/t-fetch-whims/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    verified   30 members, 2 layers, 4.4 MB unpacked
     transfer   4.4 MB downloaded
     image      t-fetch-whims/tiny:1.0.0  not loaded
     integrity  OK
     freshness  OK
+    disk       4.4 MB in the cache, [FREE] free
+    next       imgforge fetch --verify t-fetch-whims/tiny  # gives it to Docker, and asks Docker what it has
     --- stderr
     warning: store `[URL]` refuses the request for `t-fetch-whims/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz` (the server answered 206: asked for bytes=[RANGE], it sends something else): trying another way
     downloading all of `tiny-1.0.0-linux-amd64.tar.gz` in one piece: 4.4 MB
@@ -170,10 +188,13 @@ fn servers_that_do_not_do_as_they_are_asked() {
     channel    stable points to 1.0.0 (sequence 1, expires [TIME])
     release    t-fetch-whims 1.0.0, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/t-fetch-whims/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    verified   30 members, 2 layers, 4.4 MB unpacked
     transfer   4.4 MB downloaded
     image      t-fetch-whims/tiny:1.0.0  not loaded
     integrity  OK
     freshness  OK
+    disk       4.4 MB in the cache, [FREE] free
+    next       imgforge fetch --verify t-fetch-whims/tiny  # gives it to Docker, and asks Docker what it has
     --- stderr
     warning: store `[URL]` refuses the request for `t-fetch-whims/releases/1.0.0/tiny-1.0.0-linux-amd64.tar.gz` (the server answered 206: asked for bytes=[RANGE], it sends bytes 4396664-4399246/4402901): trying another way
     downloading all of `tiny-1.0.0-linux-amd64.tar.gz` in one piece: 4.4 MB
@@ -226,8 +247,13 @@ fn servers_that_do_not_do_as_they_are_asked() {
     assert!(
         !bench.home.path(".cache/imgforge/archives/t-fetch-whims/tiny-1.0.0-linux-amd64.tar.gz").exists()
     );
+}
 
-    // A storm passes.
+#[test]
+fn a_storm_passes_and_a_page_for_people_is_no_document() {
+    let (bench, web) = project("t-fetch-storm");
+    let url = web.url();
+    let fetch = ["fetch", "tiny", "--no-load", "--from", &url];
     let mut left = 4;
     web.mood(move |request| {
         if request.is_archive() && left > 0 {
@@ -242,7 +268,7 @@ fn servers_that_do_not_do_as_they_are_asked() {
     assert_session!(bench.home.session(&fetch).replace(&url, "[URL]"), @"
     exit 20
     --- stderr
-    error: store `[URL]` cannot be reached for `t-fetch-whims/trust/1.jsonl`
+    error: store `[URL]` cannot be reached for `t-fetch-storm/trust/1.jsonl`
       cause: it sends a web page instead, perhaps of a login or of a hotel's network
 
     hint: run the same command again: it goes on where it stopped
@@ -361,12 +387,15 @@ fn links_files_and_pipes() {
     --- stdout
     release    t-fetch-ways 1.0.0, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/t-fetch-ways/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    verified   30 members, 2 layers, 4.4 MB unpacked
     transfer   4.3 MB downloaded
     image      t-fetch-ways/tiny:1.0.0  sha256:[DIGEST]
     proof      Docker has this image: its ID, layers and platform are the signed ones;
                a container was created from it and removed
     integrity  OK
     freshness  unknown: a link cannot tell, and a newer release may exist
+    disk       4.4 MB in the cache, at most 4.3 MB in Docker, [FREE] free
+    next       docker run --rm t-fetch-ways/tiny:1.0.0  # nothing was started
     --- stderr
     downloading `tiny-1.0.0-linux-amd64.tar.gz`: 4.4 MB
     verifying `tiny-1.0.0-linux-amd64.tar.gz`
@@ -378,9 +407,12 @@ fn links_files_and_pipes() {
     channel    stable points to 1.0.0 (sequence 1, expires [TIME])
     release    t-fetch-ways 1.0.0, sealed by key sha256:[DIGEST]
     archive    out/tiny.tar.gz  every byte matches
+    verified   30 members, 2 layers, 4.4 MB unpacked
     image      t-fetch-ways/tiny:1.0.0  not loaded
     integrity  OK
     freshness  OK
+    disk       4.3 MB, [FREE] free
+    next       imgforge fetch --verify t-fetch-ways/tiny  # gives it to Docker, and asks Docker what it has
     --- stderr
     verifying `tiny-1.0.0-linux-amd64.tar.gz`, which is here already
     ");
@@ -389,11 +421,14 @@ fn links_files_and_pipes() {
     --- stdout
     release    t-fetch-ways 1.0.0, sealed by key sha256:[DIGEST]
     archive    out/tiny.tar.gz  every byte matches
+    verified   30 members, 2 layers, 4.4 MB unpacked
     image      t-fetch-ways/tiny:1.0.0  sha256:[DIGEST]
     proof      Docker has this image: its ID, layers and platform are the signed ones;
                a container was created from it and removed
     integrity  OK
     freshness  unknown: offline, so a newer release may exist
+    disk       4.3 MB, at most 4.3 MB in Docker, [FREE] free
+    next       docker run --rm t-fetch-ways/tiny:1.0.0  # nothing was started
     ");
     web.mood(|_| Whim::Status(403, ""));
     fs::remove_dir_all(bench.home.path(".cache")).unwrap();

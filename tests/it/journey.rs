@@ -78,12 +78,15 @@ fn from_recipe_to_healthy_container() {
     channel    stable points to 0.0.7 (sequence 1, expires [TIME])
     release    noderr 0.0.7, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/noderr/oracle-0.0.7-linux-amd64.tar.gz  every byte matches
+    verified   [MANY] members, 21 layers, [SIZE] unpacked
     transfer   161.8 MB downloaded
     image      noderr/oracle:0.0.7  sha256:[DIGEST]
     proof      Docker has this image: its ID, layers and platform are the signed ones;
                a container of it ran the image's own check without a network, and was removed
     integrity  OK
     freshness  OK
+    disk       [SIZE] in the cache, at most [SIZE] in Docker, [FREE] free
+    next       docker run --rm noderr/oracle:0.0.7  # says which settings it misses; nothing was started
     ");
     assert_eq!(docker(&["image", "inspect", "-f", "{{.Id}}", TAG]), id);
     assert!(

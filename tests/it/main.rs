@@ -38,6 +38,7 @@ mod patching;
 mod policy;
 mod processes;
 mod publishing;
+mod pulling;
 mod pushing;
 mod recipes;
 mod rotation;

@@ -374,7 +374,8 @@ fn help_reads_well() {
 
     Arguments:
       <[PROJECT/]TIER[@VERSION]|URL|FILE>
-              Which image: TIER, TIER@VERSION or PROJECT/TIER; or a link to an archive, or a file
+              Which image: TIER, TIER@VERSION or PROJECT/TIER; or a link to an archive, or a file; or
+              `oci://HOST/PATH:TAG`, an image of a registry that the project's key signed
 
     Options:
           --verify

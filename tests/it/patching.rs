@@ -88,10 +88,13 @@ fn who_has_the_older_version_fetches_a_patch() {
     channel    stable points to 1.1.0 (sequence 2, expires [TIME])
     release    t-patch 1.1.0, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/t-patch/t-1.1.0-linux-amd64.tar.gz  every byte matches
+    verified   [MANY] members, 4 layers, [SIZE] unpacked
     transfer   24.6 kB downloaded of 32.7 MB, 30.3 MB were here, 2.3 MB made with a patch
     image      t-patch/t:1.1.0  not loaded
     integrity  OK
     freshness  OK
+    disk       32.7 MB in the cache, [FREE] free
+    next       imgforge fetch --verify [HOME]/.cache/imgforge/archives/t-patch/t-1.1.0-linux-amd64.tar.gz --key keys/cosign.pub  # gives it to Docker, and asks Docker what it has
     --- stderr
     taking what is the same from archives that are here
     downloading `t-1.1.0-linux-amd64.from-1.0.0.patch`: 1.0 kB instead of 2.3 MB

@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,10 +17,10 @@ use crate::harness::{Home, must, run, tool};
 use crate::workbench::layer;
 
 /// A registry for one test, on a port of its own.
-struct Registry {
+pub(crate) struct Registry {
     process: Child,
-    address: String,
-    _folder: tempfile::TempDir,
+    pub(crate) address: String,
+    folder: tempfile::TempDir,
 }
 
 /// `me` with the password `open sesame`.
@@ -31,7 +32,7 @@ fn port() -> u16 {
 
 impl Registry {
     /// Debian's, of 2.8: it has no list of referrers.
-    fn debian(auth: &str) -> Self {
+    pub(crate) fn debian(auth: &str) -> Self {
         let (folder, address) = (tempfile::tempdir().unwrap(), format!("127.0.0.1:{}", port()));
         let at = |name: &str| folder.path().join(name).display().to_string();
         fs::write(at("users"), USERS).unwrap();
@@ -60,11 +61,20 @@ impl Registry {
             assert!(begun.elapsed() < Duration::from_secs(20), "{serve:?} does not listen");
             std::thread::sleep(Duration::from_millis(50));
         }
-        Self { process, address, _folder: folder }
+        Self { process, address, folder }
     }
 
-    fn reference(&self, rest: &str) -> String {
+    pub(crate) fn reference(&self, rest: &str) -> String {
         format!("{}/{rest}", self.address)
+    }
+}
+
+impl Registry {
+    /// Where Debian's keeps the bytes of a blob or a manifest.
+    pub(crate) fn data(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        let blobs = self.folder.path().join("data/docker/registry/v2/blobs/sha256");
+        blobs.join(&hex[..2]).join(&hex).join("data")
     }
 }
 
@@ -93,17 +103,27 @@ pub(crate) fn made_of(name: &str, layer: &[u8]) -> (Home, Image) {
     (home, image)
 }
 
-fn image(home: &Home, tag: &str, mut layer: &[u8]) -> Image {
+/// What a built image says of itself.
+fn labels(tag: &str) -> serde_json::Value {
+    let (title, version) = tag.split_once(':').unwrap();
+    serde_json::json!({"org.opencontainers.image.title": title, "org.opencontainers.image.version": version})
+}
+
+/// An image in the content store, as if it had been built.
+pub(crate) fn image(home: &Home, tag: &str, layer: &[u8]) -> Image {
+    layered(home, tag, &[layer])
+}
+
+pub(crate) fn layered(home: &Home, tag: &str, layers: &[&[u8]]) -> Image {
     let store = ContentStore::open(&home.path(".cache/imgforge/content")).unwrap();
-    let layer = store.take(&mut layer).unwrap();
+    let layers: Vec<_> = layers.iter().map(|layer| store.take(&mut &layer[..]).unwrap()).collect();
     let config = serde_json::json!({
-        "architecture": "amd64", "os": "linux", "config": {"Cmd": ["/hello"]},
-        "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
+        "architecture": "amd64", "os": "linux", "config": {"Cmd": ["/hello"], "Labels": labels(tag)},
+        "rootfs": {"type": "layers", "diff_ids": layers.iter().map(|layer| layer.digest).collect::<Vec<_>>()},
     });
     let config = config.to_string().into_bytes();
     store.take(&mut config.as_slice()).unwrap();
-    let image =
-        Image::new(tag.parse().unwrap(), "linux/amd64".parse().unwrap(), &config, vec![layer]).unwrap();
+    let image = Image::new(tag.parse().unwrap(), "linux/amd64".parse().unwrap(), &config, layers).unwrap();
     store.list(&image, &Digest::of(b"origin"), None).unwrap();
     image
 }
@@ -202,7 +222,7 @@ fn another_registry_and_the_next_image() {
     assert_eq!(must(&mut tool("crane", &["digest", &reference])).trim(), next.manifest.digest.to_string());
 }
 
-const AUTH: &str = "auth:\n  htpasswd:\n    realm: test\n    path: USERS\n";
+pub(crate) const AUTH: &str = "auth:\n  htpasswd:\n    realm: test\n    path: USERS\n";
 
 #[test]
 fn who_may_push() {
@@ -222,7 +242,7 @@ fn who_may_push() {
     error: registry `[REGISTRY]` does not let us read `[REGISTRY]/tiny:1.0.0`
       cause: it wants to know who we are
 
-    hint: run `docker login HOST` with a name that may push there
+    hint: run `docker login HOST` with a name that may do that
     ");
     let auth = |word: &str| {
         use base64::Engine as _;
@@ -268,7 +288,7 @@ fn what_cannot_be_pushed() {
     error: registry `127.0.0.1:1` cannot be reached to log in
       cause: Connection refused (os error 111)
 
-    hint: run the same command again: what is there is not sent twice
+    hint: run the same command again: it goes on where it stopped
     ");
     assert_session!(push("ghcr.io/acme@sha256:00", &[]), @"
     exit 2

@@ -93,12 +93,15 @@ fn who_pinned_the_first_key_accepts_what_the_fourth_seals() {
     release    t-rotated 2.0.0, sealed by key sha256:[DIGEST]
     trust      document 3, which the pinned key leads to
     archive    [HOME]/away/.cache/imgforge/archives/t-rotated/tiny-2.0.0-linux-amd64.tar.gz  every byte matches
+    verified   1 member, 1 layer, 7.6 kB unpacked
     transfer   2.3 kB downloaded
     image      t-rotated/tiny:2.0.0  sha256:[DIGEST]
     proof      Docker has this image: its ID, layers and platform are the signed ones;
                a container was created from it and removed
     integrity  OK
     freshness  OK
+    disk       5.9 kB in the cache, at most 2.0 kB in Docker, [FREE] free
+    next       docker run --rm t-rotated/tiny:2.0.0  # nothing was started
     ");
     assert_session!(away.session(&["trust", "show"]), @"
     exit 0
@@ -137,6 +140,7 @@ fn who_pinned_the_first_key_accepts_what_the_fourth_seals() {
     trust      document 3, which the pinned key leads to
     archive    tiny-2.0.0-linux-amd64.tar.gz  every byte matches
     image      t-rotated/tiny:2.0.0  sha256:[DIGEST]
+    verified   1 member, 1 layer, 7.6 kB unpacked
     integrity  OK
     freshness  OK: the channel beside it says so until [TIME]
     ");
@@ -174,11 +178,14 @@ fn a_planned_rotation_says_what_it_does_and_keeps_releases() {
     release    t-planned 1.0.0, sealed by key sha256:[DIGEST]
     trust      document 1, which the pinned key leads to
     archive    [HOME]/.cache/imgforge/archives/t-planned/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    verified   1 member, 1 layer, 7.6 kB unpacked
     image      t-planned/tiny:1.0.0  sha256:[DIGEST]
     proof      Docker has this image: its ID, layers and platform are the signed ones;
                a container was created from it and removed
     integrity  OK
     freshness  OK
+    disk       2.3 kB in the cache, at most 2.0 kB in Docker, [FREE] free
+    next       docker run --rm t-planned/tiny:1.0.0  # nothing was started
     --- stderr
     verifying `tiny-1.0.0-linux-amd64.tar.gz`, which is here already
     ");

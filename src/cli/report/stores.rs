@@ -3,8 +3,9 @@
 use std::io::ErrorKind;
 
 use imgforge::flow::Error;
+use imgforge::model::registry::Unfit;
 use imgforge::step::http::ClientError;
-use imgforge::step::push::PushError;
+use imgforge::step::registry::RegistryError;
 use imgforge::step::store::{OpenError, StoreError};
 
 use super::Code;
@@ -69,23 +70,45 @@ pub(super) fn client(error: &ClientError) -> (Code, &'static str) {
     }
 }
 
-pub(super) fn push(error: &PushError) -> (Code, &'static str) {
+pub(super) fn registry(error: &RegistryError) -> (Code, &'static str) {
     match error {
-        PushError::Target(_) => (Code::Usage, "write `HOST/PATH/{tier}`, such as `ghcr.io/acme/{tier}`"),
-        PushError::Config(..) => (Code::Usage, "repair the file, or run `docker login HOST` again"),
-        PushError::Helper { .. } => (Code::Usage, "run `docker login HOST` again"),
-        PushError::Denied { .. } => (Code::Denied, "run `docker login HOST` with a name that may push there"),
-        PushError::Unreachable { .. } => {
-            (Code::Network, "run the same command again: what is there is not sent twice")
+        RegistryError::Target(_) => (Code::Usage, "write `HOST/PATH/{tier}`, such as `ghcr.io/acme/{tier}`"),
+        RegistryError::Config(..) => (Code::Usage, "repair the file, or run `docker login HOST` again"),
+        RegistryError::Helper { .. } => (Code::Usage, "run `docker login HOST` again"),
+        RegistryError::Denied { .. } => {
+            (Code::Denied, "run `docker login HOST` with a name that may do that")
         }
-        PushError::Refused { .. } => (Code::Other, "the registry's own log says more"),
-        PushError::Differs { .. } => {
+        RegistryError::Unreachable { .. } => {
+            (Code::Network, "run the same command again: it goes on where it stopped")
+        }
+        RegistryError::Refused { .. } => (Code::Other, "the registry's own log says more"),
+        RegistryError::Differs { .. } => {
             (Code::Mismatch, "somebody moved the tag meanwhile; look, then push again")
         }
-        PushError::Foreign(..) => (Code::Other, "remove that tag, or push to another repository"),
-        PushError::Crowded(_) => (Code::Other, "push again when the others are done"),
-        PushError::Content(_) => (Code::Other, "build it again with `imgforge build TIER`"),
-        PushError::Key(_) => super::files::KEY,
+        RegistryError::Missing(_) => (Code::Other, "check the registry, the repository and the tag"),
+        RegistryError::TooLarge { .. } | RegistryError::Wrong { .. } => {
+            (Code::Mismatch, "the registry was damaged or replaced, nothing was loaded; tell the project")
+        }
+        RegistryError::Unfit(_, Unfit::Platform { .. }) => {
+            (Code::Usage, "choose another platform with `--platform`")
+        }
+        RegistryError::Unfit(_, Unfit::Packed(_) | Unfit::Impossible(_)) => {
+            (Code::Mismatch, "nothing was loaded; tell the project")
+        }
+        RegistryError::Unfit(..) => (
+            Code::Other,
+            "only images that `imgforge push` put there can be taken as they are, nothing was loaded",
+        ),
+        RegistryError::OtherVersion { .. } => (
+            Code::Mismatch,
+            "somebody put an image under the tag of another, nothing was loaded; tell the project",
+        ),
+        RegistryError::Client(error) => client(error),
+        RegistryError::Write(_) => (Code::Other, "check the cache's disk and its permissions"),
+        RegistryError::Foreign(..) => (Code::Other, "remove that tag, or push to another repository"),
+        RegistryError::Crowded(_) => (Code::Other, "push again when the others are done"),
+        RegistryError::Content(_) => (Code::Other, "build it again with `imgforge build TIER`"),
+        RegistryError::Key(_) => super::files::KEY,
     }
 }
 

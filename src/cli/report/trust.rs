@@ -52,6 +52,10 @@ pub(super) fn signed(error: &Error) -> Option<(Code, String)> {
 
 fn seal(error: &SealError) -> (Code, &'static str) {
     match error {
+        SealError::NotSealed { document: "image", .. } => (
+            Code::NotSigned,
+            "only images that the project's key signed are accepted, nothing was loaded; tell the project",
+        ),
         SealError::NotSealed { .. } => {
             (Code::NotSigned, "only releases sealed by imgforge are accepted, nothing was loaded")
         }

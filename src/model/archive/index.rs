@@ -45,7 +45,7 @@ const SMALLEST_MEMBER: usize = 20;
 const LARGEST_MEMBER: usize = MOST + (MOST >> 8);
 
 /// Layers and documents are smaller; sums of them stay far from the end of 64 bits.
-const MAX_BLOB: u64 = 1 << 42;
+pub const MAX_BLOB: u64 = 1 << 42;
 
 /// What compressed the members: a client with the same can make members from content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

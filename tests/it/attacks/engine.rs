@@ -33,12 +33,15 @@ fn a_tag_that_belongs_to_another_image() {
     channel    stable points to 1.0.0 (sequence 2, expires [TIME])
     release    t-tag 1.0.0, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/t-tag/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    verified   1 member, 1 layer, 7.6 kB unpacked
     transfer   2.3 kB downloaded
     image      t-tag/tiny:1.0.0  sha256:[DIGEST]
     proof      Docker has this image: its ID, layers and platform are the signed ones;
                a container was created from it and removed
     integrity  OK
     freshness  OK
+    disk       5.9 kB in the cache, at most 2.0 kB in Docker, [FREE] free
+    next       docker run --rm t-tag/tiny:1.0.0  # nothing was started
     --- stderr
     verifying `tiny-1.0.0-linux-amd64.tar.gz`, which is here already
     warning: it is damaged, and mended: archive `tiny-1.0.0-linux-amd64.tar.gz` does not match its release: expected 2334 bytes before the seal, found 2326
@@ -120,6 +123,7 @@ fn offline_verification_believes_a_project_only_its_own_key() {
     release    t-own-key 1.0.0, sealed by key sha256:[DIGEST]
     archive    tiny-1.0.0-linux-amd64.tar.gz  every byte matches
     image      t-own-key/tiny:1.0.0  sha256:[DIGEST]
+    verified   1 member, 1 layer, 7.6 kB unpacked
     integrity  OK
     freshness  OK: the channel beside it says so until [TIME]
     ");

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use imgforge::model::key::TrustedKeys;
 use imgforge::model::seen::Pointer;
+use imgforge::model::time::Timestamp;
 use imgforge::model::trust::Trusted;
 use imgforge::step::{remember, sign};
 
 use super::refused;
+use crate::harness::tool;
 use crate::workbench::{Bench, now};
 
 fn seen(bench: &Bench) -> PathBuf {
@@ -44,6 +46,45 @@ fn a_clock_that_ran_back_and_a_memory_that_is_damaged() {
     fs::write(seen(&bench), good).unwrap();
     fs::write(&chain, "{}").unwrap();
     refused("trust documents", &bench.fetch(), 1, "is damaged");
+}
+
+/// A clock that is ahead must be set right and nothing more: whatever it said is not remembered.
+#[test]
+fn a_clock_that_was_ahead_is_forgotten() {
+    let bench = Bench::new("t-ahead");
+    let key = bench.home.text("keys/cosign.pub");
+    let imgforge = env!("CARGO_BIN_EXE_imgforge");
+    let ahead = |days: &str, arguments: &[&str]| {
+        let mut command = tool("faketime", &["-f", days, imgforge]);
+        command.args(arguments).env("HOME", bench.home.path("")).current_dir(bench.home.path(""));
+        bench.home.record(&mut command)
+    };
+    // Since the beginning.
+    let store = bench.home.text("store");
+    fs::remove_dir_all(bench.home.path(".config")).unwrap();
+    fs::remove_dir_all(bench.home.path(".local")).unwrap();
+    let add = ["trust", "add", "t-ahead", "--key", &key, "--from", &store];
+    assert!(ahead("+4000d", &add).starts_with("exit 0"));
+    let release = bench.release("1.0.0", vec![bench.archive("tiny", "1.0.0", "hello")]);
+    let channel = bench.channel(&bench.publish(&release, &bench.key), "1.0.0", 1);
+    bench.point(&channel, &bench.key);
+    let time = || {
+        let seen: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(seen(&bench)).unwrap()).unwrap();
+        seen["time"].as_str().unwrap().parse::<Timestamp>().unwrap()
+    };
+    let fetch = ["fetch", "tiny", "--no-load"];
+    refused("it looks expired", &ahead("+40d", &fetch), 13, "expired on");
+    assert_eq!(time(), Timestamp::UNIX_EPOCH);
+    // Not so far ahead that it looks expired, or believed although it does.
+    for (days, more) in [("+20d", &[][..]), ("+40d", &["--max-age", "60d"])] {
+        let said = ahead(days, &[&fetch[..], more].concat());
+        assert!(said.starts_with("exit 0"), "{said}");
+        assert_eq!(time(), channel.issued);
+        let said = bench.home.session(&fetch);
+        assert!(said.starts_with("exit 0"), "{said}");
+        assert_eq!(time(), channel.issued);
+    }
 }
 
 #[test]
@@ -88,7 +129,7 @@ fn two_at_once_lose_nothing_of_each_other() {
         for (number, pointer) in pointers.iter().enumerate() {
             let (memory, trusted) = (&memory, &trusted);
             let name = if number % 2 == 0 { "stable" } else { "edge" }.parse().unwrap();
-            scope.spawn(move || memory.note(&name, pointer.clone(), trusted, now()).unwrap());
+            scope.spawn(move || memory.note(&name, pointer.clone(), trusted).unwrap());
         }
     });
     let seen = memory.seen().unwrap().unwrap();

@@ -15,12 +15,15 @@ fn the_untouched_release_is_accepted() {
     channel    stable points to 1.0.0 (sequence 1, expires [TIME])
     release    t-untouched 1.0.0, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/t-untouched/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    verified   1 member, 1 layer, 7.6 kB unpacked
     transfer   2.3 kB downloaded
     image      t-untouched/tiny:1.0.0  sha256:[DIGEST]
     proof      Docker has this image: its ID, layers and platform are the signed ones;
                a container was created from it and removed
     integrity  OK
     freshness  OK
+    disk       5.9 kB in the cache, at most 2.0 kB in Docker, [FREE] free
+    next       docker run --rm t-untouched/tiny:1.0.0  # nothing was started
     --- stderr
     downloading `tiny-1.0.0-linux-amd64.tar.gz`: 5.9 kB
     verifying `tiny-1.0.0-linux-amd64.tar.gz`
@@ -295,12 +298,15 @@ fn a_damaged_cache_is_fetched_again() {
     channel    stable points to 1.0.0 (sequence 1, expires [TIME])
     release    t-cache 1.0.0, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/t-cache/tiny-1.0.0-linux-amd64.tar.gz  every byte matches
+    verified   1 member, 1 layer, 7.6 kB unpacked
     transfer   2.3 kB downloaded
     image      t-cache/tiny:1.0.0  sha256:[DIGEST]
     proof      Docker has this image: its ID, layers and platform are the signed ones;
                a container was created from it and removed
     integrity  OK
     freshness  OK
+    disk       5.9 kB in the cache, at most 2.0 kB in Docker, [FREE] free
+    next       docker run --rm t-cache/tiny:1.0.0  # nothing was started
     --- stderr
     verifying `tiny-1.0.0-linux-amd64.tar.gz`, which is here already
     warning: it is damaged, and mended: archive `tiny-1.0.0-linux-amd64.tar.gz` does not hold the image that it should

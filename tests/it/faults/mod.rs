@@ -2,6 +2,7 @@
 //! wrong may reach the engine, nothing may be downloaded twice that need not be, and the same command must
 //! succeed as soon as the fault is over.
 
+mod engine;
 mod single;
 
 use std::collections::VecDeque;
@@ -281,6 +282,7 @@ fn of_machines() -> Vec<Fault> {
     vec![
         Box::new(disk),
         Box::new(engine),
+        Box::new(engine::killed),
         Box::new(|| {
             clock(("the clock is 40 days ahead", "t-fault-ahead"), "+40d", &[], ("expired on", Once))
         }),

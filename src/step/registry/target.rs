@@ -22,6 +22,9 @@ pub enum BadTarget {
     /// A digest cannot be chosen.
     #[error("`{0}` names an image by its digest, which only the image itself decides")]
     Digest(String),
+    /// Nothing that says which.
+    #[error("`{0}` has no tag and no digest: write `oci://HOST/PATH:TAG` or `oci://HOST/PATH@sha256:DIGEST`")]
+    Untagged(String),
     /// Several images and one place.
     #[error("the tiers would take `{0}` from each other")]
     OnePlace(String),
@@ -43,6 +46,15 @@ impl Target {
             Ok(reference) => Ok(Self(reference)),
             Err(source) => Err(BadTarget::Form { text: whole, source }),
         }
+    }
+
+    /// What is fetched: it needs a tag or a digest, because nobody should have to guess which is meant.
+    pub fn fetched(text: &str) -> Result<Self, BadTarget> {
+        let last = text.rsplit('/').next().unwrap_or_default();
+        if !last.contains([':', '@']) {
+            return Err(BadTarget::Untagged(text.to_owned()));
+        }
+        text.parse().map(Self).map_err(|source| BadTarget::Form { text: text.to_owned(), source })
     }
 
     /// The same for several tiers, which need a place each.
@@ -68,6 +80,21 @@ impl Target {
             digest.to_owned(),
         )
         .to_string()
+    }
+
+    /// The tag, if that is what it is named by.
+    #[must_use]
+    pub fn named_tag(&self) -> Option<&str> {
+        if self.0.digest().is_some() { None } else { self.0.tag() }
+    }
+
+    /// What is asked for: the digest, or else the tag.
+    pub(super) fn wanted(&self) -> String {
+        self.0.digest().or(self.0.tag()).unwrap_or_default().to_owned()
+    }
+
+    pub(super) fn repository(&self) -> &str {
+        self.0.repository()
     }
 
     /// The registry's host, and its port where it is not the usual one.
@@ -123,6 +150,12 @@ mod tests {
         assert!(matches!(of("ghcr.io/a@sha256:00"), Err(BadTarget::Digest(_))));
         assert!(matches!(of("ghcr.io/UPPER/a"), Err(BadTarget::Form { .. })));
         assert!(matches!(of(""), Err(BadTarget::Form { .. })));
+        let fetched = |text: &str| Target::fetched(text).map(|target| target.wanted());
+        assert_eq!(fetched("localhost:5000/a/b:1.0.0").unwrap(), "1.0.0");
+        let digest = format!("sha256:{}", "0".repeat(64));
+        assert_eq!(fetched(&format!("ghcr.io/a:1@{digest}")).unwrap(), digest);
+        assert!(matches!(fetched("localhost:5000/a"), Err(BadTarget::Untagged(_))));
+        assert!(matches!(fetched("ghcr.io/A:1"), Err(BadTarget::Form { .. })));
         let tiers = [
             ("a".parse().unwrap(), "1.0.0".parse().unwrap()),
             ("b".parse().unwrap(), "1.0.0".parse().unwrap()),

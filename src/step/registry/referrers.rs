@@ -3,7 +3,7 @@
 use futures_util::StreamExt as _;
 use serde_json::Value;
 
-use super::{PushError, Registry, Sent};
+use super::{Registry, RegistryError, Sent};
 use crate::model::attestation::Attestation;
 use crate::model::image::{Blob, Image};
 use crate::model::registry;
@@ -21,7 +21,7 @@ impl Registry {
         attestation: &Attestation,
         bundle: &[u8],
         key: &SigningKey,
-    ) -> Result<Sent, PushError> {
+    ) -> Result<Sent, RegistryError> {
         let kind = attestation.predicate_type();
         for entry in self.referrers(image).await? {
             let Some(digest) = registry::may_hold(&entry, kind) else { continue };
@@ -45,11 +45,11 @@ impl Registry {
     }
 
     /// The signature as cosign wrote it before it had bundles: other tools read only that.
-    pub async fn legacy(&self, image: &Image, key: &SigningKey) -> Result<Sent, PushError> {
+    pub async fn legacy(&self, image: &Image, key: &SigningKey) -> Result<Sent, RegistryError> {
         let payload = registry::simple_signing(&self.target.text(), image);
         let signature = key.sign(&payload)?;
         let tag = self.target.tag(&registry::legacy_tag(&image.manifest.digest));
-        let foreign = |error| PushError::Foreign(tag.to_string(), error);
+        let foreign = |error| RegistryError::Foreign(tag.to_string(), error);
         let before = self.document(&tag).await?;
         let now =
             registry::legacy(before.as_deref(), &payload, key.public(), || signature).map_err(foreign)?;
@@ -61,7 +61,7 @@ impl Registry {
     }
 
     /// What the registry lists, itself or under the fallback tag.
-    async fn referrers(&self, image: &Image) -> Result<Vec<Value>, PushError> {
+    async fn referrers(&self, image: &Image) -> Result<Vec<Value>, RegistryError> {
         let reference = self.target.digest(&image.manifest.digest.to_string());
         let answer = self.client.pull_referrers(&reference, None).await;
         let index = answer.map_err(|error| self.fault("list what is said of the image", error))?;
@@ -70,22 +70,22 @@ impl Registry {
 
     /// Lists a referrer where the registry does not. Two who do so at once would lose one of theirs, and no
     /// registry has a condition against it: so what was written is looked at again.
-    async fn list(&self, image: &Image, referrer: Blob, kind: &str) -> Result<(), PushError> {
+    async fn list(&self, image: &Image, referrer: Blob, kind: &str) -> Result<(), RegistryError> {
         let tag = self.target.tag(&registry::fallback_tag(&image.manifest.digest));
         for _ in 0..ROUNDS {
             let before = self.document(&tag).await?;
             let now = registry::listed(before.as_deref(), referrer, kind)
-                .map_err(|error| PushError::Foreign(tag.to_string(), error))?;
+                .map_err(|error| RegistryError::Foreign(tag.to_string(), error))?;
             match now {
                 None => return Ok(()),
                 Some(index) => self.manifest(&tag, index, registry::INDEX).await?,
             }
         }
-        Err(PushError::Crowded(tag.to_string()))
+        Err(RegistryError::Crowded(tag.to_string()))
     }
 
     /// A bundle that somebody put there; `None` when it is larger than any of ours.
-    async fn bundle(&self, blob: &Blob) -> Result<Option<Vec<u8>>, PushError> {
+    async fn bundle(&self, blob: &Blob) -> Result<Option<Vec<u8>>, RegistryError> {
         if blob.size > seal::MAX_ATTESTATION as u64 {
             return Ok(None);
         }

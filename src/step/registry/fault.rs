@@ -6,13 +6,15 @@ use oci_client::errors::{OciDistributionError, OciErrorCode};
 
 use super::target::BadTarget;
 use crate::model::digest::Digest;
+use crate::model::name::ImageTag;
+use crate::model::registry::Unfit;
 use crate::step::content::ContentError;
-use crate::step::http;
+use crate::step::http::{self, ClientError};
 use crate::step::keyring::KeyringError;
 
 /// Why an image is not in a registry.
 #[derive(Debug, thiserror::Error)]
-pub enum PushError {
+pub enum RegistryError {
     /// No place.
     #[error(transparent)]
     Target(#[from] BadTarget),
@@ -69,6 +71,44 @@ pub enum PushError {
         /// What was sent.
         expected: Digest,
     },
+    /// Nothing of that name.
+    #[error("there is no `{0}`")]
+    Missing(String),
+    /// More bytes than anything of its kind has, or than were announced.
+    #[error("`{reference}` has more than {most} bytes")]
+    TooLarge {
+        /// What.
+        reference: String,
+        /// How many it may have.
+        most: u64,
+    },
+    /// Other bytes than were signed.
+    #[error("registry `{registry}` sent other bytes than were signed: expected {expected}, read {found}")]
+    Wrong {
+        /// Which registry.
+        registry: String,
+        /// What was signed, or asked for.
+        expected: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// An image that is not in the one form that we take.
+    #[error("`{0}` cannot be taken as it is")]
+    Unfit(String, #[source] Unfit),
+    /// An image of another version than its tag says.
+    #[error("the registry shows `{found}` as `{reference}`")]
+    OtherVersion {
+        /// What was asked for.
+        reference: String,
+        /// What the image says of itself.
+        found: ImageTag,
+    },
+    /// TLS or proxies.
+    #[error(transparent)]
+    Client(ClientError),
+    /// The disk.
+    #[error("the layer cannot be written")]
+    Write(#[source] std::io::Error),
     /// A document that somebody else put where ours belongs.
     #[error("`{0}` holds something else than signatures")]
     Foreign(String, #[source] crate::model::registry::NotThat),
@@ -106,11 +146,31 @@ pub(super) fn is_missing(error: &OciDistributionError) -> bool {
     }
 }
 
-pub(super) fn judge(registry: &str, what: &str, error: OciDistributionError) -> PushError {
+/// The network.
+pub(super) fn unreachable(registry: &str, what: &str, why: &str) -> RegistryError {
+    let (registry, what) = (registry.to_owned(), what.to_owned());
+    RegistryError::Unreachable { registry, what, source: Said(why.to_owned()) }
+}
+
+/// An answer that is not what was asked for.
+pub(super) fn status(registry: &str, what: &str, status: reqwest::StatusCode) -> RegistryError {
+    let source = Said(match status.as_u16() {
+        401 => "it wants to know who we are".to_owned(),
+        other => format!("it answered {other}"),
+    });
+    let (registry, what) = (registry.to_owned(), what.to_owned());
+    match status.as_u16() {
+        401 | 403 => RegistryError::Denied { registry, what, source },
+        408 | 429 | 500.. => RegistryError::Unreachable { registry, what, source },
+        _ => RegistryError::Refused { registry, what, source },
+    }
+}
+
+pub(super) fn judge(registry: &str, what: &str, error: OciDistributionError) -> RegistryError {
     let (registry, what) = (registry.to_owned(), what.to_owned());
     let said = |text: String| Said(text.chars().take(MAX_SAID).collect::<String>().trim().to_owned());
     let denied =
-        |text| PushError::Denied { registry: registry.clone(), what: what.clone(), source: said(text) };
+        |text| RegistryError::Denied { registry: registry.clone(), what: what.clone(), source: said(text) };
     match error {
         OciDistributionError::AuthenticationFailure(text) => denied(text),
         OciDistributionError::UnauthorizedError { .. } => denied("it wants to know who we are".to_owned()),
@@ -122,21 +182,23 @@ pub(super) fn judge(registry: &str, what: &str, error: OciDistributionError) -> 
             if envelope.errors.iter().any(|error| forbidden(&error.code)) {
                 return denied(text);
             }
-            PushError::Refused { registry, what, source: said(text) }
+            RegistryError::Refused { registry, what, source: said(text) }
         }
         OciDistributionError::ServerError { code, message, .. } => {
             let text = format!("it answered {code}: {message}");
             match code {
                 401 | 403 => denied(text),
-                408 | 429 | 500.. => PushError::Unreachable { registry, what, source: said(text) },
-                _ => PushError::Refused { registry, what, source: said(text) },
+                408 | 429 | 500.. => RegistryError::Unreachable { registry, what, source: said(text) },
+                _ => RegistryError::Refused { registry, what, source: said(text) },
             }
         }
         OciDistributionError::RequestError(error) => match error.status().map(|status| status.as_u16()) {
             Some(401 | 403) => denied("it wants to know who we are".to_owned()),
             // Without the address, which may hold a token.
-            _ => PushError::Unreachable { registry, what, source: said(http::root(&error.without_url())) },
+            _ => {
+                RegistryError::Unreachable { registry, what, source: said(http::root(&error.without_url())) }
+            }
         },
-        other => PushError::Refused { registry, what, source: said(other.to_string()) },
+        other => RegistryError::Refused { registry, what, source: said(other.to_string()) },
     }
 }

@@ -3,8 +3,10 @@
 //! `docker load` ending well proves nothing: an engine skips layers that it believes to have, and
 //! re-tags names. So the image is read back, and a container is made from it and removed.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::io::{self, Cursor, Read};
+mod blobs;
+
+use std::collections::BTreeSet;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,13 +22,14 @@ use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+pub use blobs::{from_store, in_full, in_part};
+
 use super::check::Checked;
-use super::content::{ContentError, ContentStore};
+use super::content::ContentError;
 use super::engine::{Address, Engine, EngineError};
 use super::progress::{Event, Hear};
-use crate::model::archive::{self, Content};
 use crate::model::digest::Digest;
-use crate::model::image::Image;
+use crate::model::image::{Blob, Image};
 use crate::model::runtime::HELPER_PATH;
 
 /// Whether another image may lose its tag to the one that is loaded.
@@ -126,16 +129,29 @@ const COPIES: u64 = 2;
 /// Looks ahead, before anything is downloaded: refuses what [`load`] would refuse, and tells what it will
 /// need; `None` for an engine whose disk is not ours to look at.
 pub async fn foresee(engine: &Engine, image: &Image, retag: Retag) -> Result<Option<Room>, LoadError> {
+    match missing(engine, image, retag).await? {
+        Some(layers) => room(engine, &layers).await,
+        None => Ok(None),
+    }
+}
+
+/// The layers of an image that an engine has not shown to have, or `None` when it has the image; refuses
+/// what [`load`] would refuse.
+pub async fn missing(engine: &Engine, image: &Image, retag: Retag) -> Result<Option<Vec<Blob>>, LoadError> {
     let Wanted::Missing = wanted(engine, image, retag).await? else { return Ok(None) };
+    let held = held(engine, image).await?;
+    Ok(Some(image.unique_layers().into_iter().filter(|layer| !held.contains(&layer.digest)).collect()))
+}
+
+/// What an engine will need for layers; `None` where its disk is not ours to look at.
+pub async fn room(engine: &Engine, layers: &[Blob]) -> Result<Option<Room>, LoadError> {
     let Address::Unix(_) = engine.address else { return Ok(None) };
     let refused = |source| Engine::refused("tell about itself".to_owned())(source);
     let info = engine.docker.info().await.map_err(refused)?;
     let Some(folder) = info.docker_root_dir.map(PathBuf::from).filter(|root| root.is_dir()) else {
         return Ok(None);
     };
-    let held = held(engine, image).await?;
-    let layers = image.unique_layers().into_iter().filter(|layer| !held.contains(&layer.digest));
-    let bytes = layers.map(|layer| layer.size).sum::<u64>().saturating_mul(COPIES);
+    let bytes = layers.iter().map(|layer| layer.size).sum::<u64>().saturating_mul(COPIES);
     Ok(Some(Room { folder, bytes }))
 }
 
@@ -168,21 +184,32 @@ pub async fn load(
     let tag = image.tag.to_string();
     let Wanted::Missing = wanted(engine, image, retag).await? else { return Ok(None) };
     let held = held(engine, image).await?;
-    let doing = format!("loading `{tag}` into Docker {}", engine.version);
-    if !held.is_empty() {
-        let (there, all) = (held.len(), image.unique_layers().len());
-        hear(Event::Doing(&format!("{doing}, which has {there} of its {all} layers")));
-        // Engines take an image without its layers, and some do even when they lack them: only a
-        // container shows whether all of it is there.
-        if send(engine, &tag, checked.open_tar(&held)).await.is_ok()
-            && let Ok(loaded) = prove(engine, image).await
-        {
-            return Ok(Some(loaded));
-        }
+    if !held.is_empty()
+        && let Some(loaded) = without(engine, image, held.len(), checked.open_tar(&held), hear).await
+    {
+        return Ok(Some(loaded));
     }
-    hear(Event::Doing(&doing));
+    hear(Event::Doing(&format!("loading `{tag}` into Docker {}", engine.version)));
     send(engine, &tag, checked.open_tar(&[])).await?;
     Ok(None)
+}
+
+/// Loads an image without so many of its layers. `None` when the engine lacks them after all: engines take
+/// an image without its layers, and some do even then, so only a container shows whether all of it is there.
+async fn without(
+    engine: &Engine,
+    image: &Image,
+    held: usize,
+    tar: impl Read + Send + 'static,
+    hear: Hear<'_>,
+) -> Option<Loaded> {
+    let (tag, all) = (image.tag.to_string(), image.unique_layers().len());
+    hear(Event::Doing(&format!(
+        "loading `{tag}` into Docker {}, which has {held} of its {all} layers",
+        engine.version
+    )));
+    send(engine, &tag, tar).await.ok()?;
+    prove(engine, image).await.ok()
 }
 
 /// The names of the images that containers are made from, whether they run or not.
@@ -214,49 +241,6 @@ async fn held(engine: &Engine, image: &Image) -> Result<Vec<Digest>, EngineError
     held.sort();
     held.dedup();
     Ok(held)
-}
-
-/// Loads an image from the content store under its tag, whoever had that before: this is how the
-/// people who build images try them out.
-pub async fn from_store(
-    engine: &Engine,
-    image: &Image,
-    store: &ContentStore,
-    hear: Hear<'_>,
-) -> Result<(), LoadError> {
-    let tag = image.tag.to_string();
-    if inspect(engine, &tag).await?.is_some_and(|found| compare(image, &found).is_ok()) {
-        return Ok(());
-    }
-    hear(Event::Doing(&format!("loading `{tag}` into Docker {}", engine.version)));
-    let mut parts: VecDeque<Box<dyn Read + Send>> = VecDeque::new();
-    for entry in archive::entries(image) {
-        parts.push_back(Box::new(Cursor::new(entry.header())));
-        let end = io::repeat(0).take(archive::padding(entry.size()) as u64);
-        match entry.content {
-            Content::Bytes(bytes) => parts.push_back(Box::new(Cursor::new(bytes))),
-            Content::Blob(blob) => parts.push_back(Box::new(store.open_blob(&blob.digest)?)),
-        }
-        parts.push_back(Box::new(end));
-    }
-    parts.push_back(Box::new(io::repeat(0).take(archive::END as u64)));
-    send(engine, &tag, Parts(parts)).await?;
-    compare(image, &inspect(engine, &tag).await?.unwrap_or_default())
-}
-
-/// One stream after the other.
-struct Parts(VecDeque<Box<dyn Read + Send>>);
-
-impl Read for Parts {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while let Some(part) = self.0.front_mut() {
-            match part.read(buffer)? {
-                0 => drop(self.0.pop_front()),
-                read => return Ok(read),
-            }
-        }
-        Ok(0)
-    }
 }
 
 async fn send(engine: &Engine, tag: &str, tar: impl Read + Send + 'static) -> Result<(), LoadError> {

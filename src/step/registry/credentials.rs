@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use zeroize::Zeroizing;
 
-use super::PushError;
+use super::RegistryError;
 use crate::model::registry::{self, Login};
 use crate::step::atomic;
 
@@ -31,9 +31,9 @@ struct Answer {
 }
 
 /// What this machine knows about a registry.
-pub(super) async fn find(config: Option<&Path>, host: &str) -> Result<RegistryAuth, PushError> {
+pub(super) async fn find(config: Option<&Path>, host: &str) -> Result<RegistryAuth, RegistryError> {
     let Some(file) = config else { return Ok(RegistryAuth::Anonymous) };
-    let unreadable = |error| PushError::Config(file.to_owned(), error);
+    let unreadable = |error| RegistryError::Config(file.to_owned(), error);
     let text = match atomic::read_bounded(file, MAX_CONFIG) {
         Ok(text) => Zeroizing::new(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(RegistryAuth::Anonymous),
@@ -44,7 +44,7 @@ pub(super) async fn find(config: Option<&Path>, host: &str) -> Result<RegistryAu
         Login::Plain(name, password) => Ok(RegistryAuth::Basic(name, password)),
         Login::Helper(helper) => {
             let program = format!("docker-credential-{helper}");
-            let failed = |reason: String| PushError::Helper {
+            let failed = |reason: String| RegistryError::Helper {
                 program: program.clone(),
                 registry: host.to_owned(),
                 reason,
