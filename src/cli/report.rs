@@ -267,6 +267,13 @@ fn judge(error: &Error) -> (Code, Option<String>) {
         Error::Gather(error) => files::gather(error),
         Error::Keyring(error) => files::keyring(error),
         Error::Key(_) | Error::Sign(SignError::Key(_)) => files::KEY,
+        Error::Sign(SignError::Read(..)) => (
+            Code::Usage,
+            "check the path; what is larger than 64 MiB is signed by its digest, in a list as `sha256sum` writes it",
+        ),
+        Error::Sign(SignError::Disguised(_)) => {
+            (Code::Usage, "somebody wants your key's signature over a document; find out what the file is")
+        }
         Error::Policy(_) => POLICY,
         Error::Build(error) => build(error),
         Error::Unreproducible { .. } => (Code::Unreproducible, DIFFERS),

@@ -10,6 +10,7 @@ use super::Context;
 use super::keys::warn_exposed;
 use super::password::{PasswordArgs, Purpose};
 use super::report::Failure;
+use super::words::Words;
 use super::workshop::RecipeArgs;
 
 /// Whose signature.
@@ -45,9 +46,12 @@ impl KeyArgs {
 /// Sign exported archives: writes a sealed release, SHA256SUMS and its signature beside them
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Archives of one version in one folder
+    /// Archives of one version in one folder; with `--detached`, any files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Only write `FILE.sig` beside each file, which openssl and `cosign verify-blob` check
+    #[arg(long)]
+    detached: bool,
     #[command(flatten)]
     key: KeyArgs,
     #[command(flatten)]
@@ -57,6 +61,17 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, context: &Context<'_>) -> Result<(), Failure> {
         let key = self.key.open(context)?;
+        if self.detached {
+            let signatures = flow::sign::detached(&self.files, &key)?;
+            let mut words = Words::default();
+            for signature in &signatures {
+                words.row("wrote", signature.display());
+            }
+            let signer = key.public().fingerprint();
+            words.row("key", signer);
+            context.screen.result(words.text(), &json!({"signatures": signatures, "signer": signer}));
+            return Ok(());
+        }
         let workshop = self.recipes.workshop(context)?;
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
         let release = flow::sign::sign(&workshop, &self.files, &key, context.config.now, &hear)?;

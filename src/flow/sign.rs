@@ -52,6 +52,11 @@ pub fn sign(
     Ok(release)
 }
 
+/// Signs files as they are, each by itself.
+pub fn detached(files: &[PathBuf], key: &SigningKey) -> Result<Vec<PathBuf>, Error> {
+    files.iter().map(|file| Ok(sign::file(file, key)?)).collect()
+}
+
 /// Appends the sealed release to its archives, and makes the small files that go with them.
 pub(super) fn papers(
     release: &Verified<Release>,

@@ -288,6 +288,9 @@ fn claimed(hint: &str) -> Option<Digest> {
     (bytes.len() == 32).then(|| Digest::from_hex(&hex::encode(bytes)).ok())?
 }
 
+/// What every signature over a document begins with. Nothing else that a key signs may begin so.
+pub const PREFIX: &[u8] = b"DSSEv1 ";
+
 /// DSSE's pre-authentication encoding: type and payload with their lengths, so that no byte can
 /// move from one to the other.
 #[must_use]

@@ -24,6 +24,7 @@ mod engines;
 mod faults;
 mod fetching;
 mod harness;
+mod installing;
 mod journey;
 mod keys;
 mod killed;

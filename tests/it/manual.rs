@@ -208,9 +208,11 @@ fn help_reads_well() {
     Usage: imgforge sign [OPTIONS] <FILE>...
 
     Arguments:
-      <FILE>...  Archives of one version in one folder
+      <FILE>...  Archives of one version in one folder; with `--detached`, any files
 
     Options:
+          --detached              Only write `FILE.sig` beside each file, which openssl and `cosign
+                                  verify-blob` check
           --key <FILE>            The private key [default: keys/cosign.key]
           --password-file <FILE>  File with the password; a final line break does not count
           --recipes <DIR>         Folder with `project.toml` and a file for each tier [default: the only
