@@ -91,7 +91,7 @@ pub enum Clock {
     Reading(Timestamp),
     /// The `Date` of a store that takes signed requests, which carry a time.
     Signing(Timestamp),
-    /// The latest time at which a channel was followed here: it can only be later now.
+    /// The latest time at which a channel was issued that was followed here: it can only be later now.
     Remembered(Timestamp),
 }
 
