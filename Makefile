@@ -40,7 +40,7 @@ bench-publish: tools
 	@tests/bench/publish 1 2048
 
 # What reads foreign bytes, fed with more and more of them. Needs cargo-fuzz, and a C++ compiler for the fuzzer.
-FUZZ = bundle release channel trust tail layer patch program
+FUZZ = bundle release channel trust tail layer patch program advisories
 FUZZ_SECONDS = 600
 fuzz:
 	@[ -d fuzz/corpus ] || cp -r fuzz/seeds fuzz/corpus

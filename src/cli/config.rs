@@ -111,6 +111,9 @@ impl Endpoints {
             whole.builders.extend(found.builders);
             whole.licenses.deny.extend(found.licenses.deny);
             whole.registries.extend(found.registries);
+            whole.scan.db.extend(found.scan.db);
+            whole.scan.except.extend(found.scan.except);
+            whole.scan.fail_on = found.scan.fail_on.or(whole.scan.fail_on);
             whole.store = found.store.or(whole.store);
         }
         Ok(whole)

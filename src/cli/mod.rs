@@ -36,6 +36,7 @@ pub(crate) mod releases;
 pub(crate) mod report;
 pub(crate) mod rotate;
 pub(crate) mod sbom;
+pub(crate) mod scan;
 pub(crate) mod screen;
 pub(crate) mod sign;
 pub(crate) mod trust;

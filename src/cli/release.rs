@@ -8,7 +8,9 @@ use std::time::Instant;
 use imgforge::flow;
 use imgforge::flow::build::Demand;
 use imgforge::flow::release::{Intended, Keys, Publication};
+use imgforge::flow::scan::Gate;
 use imgforge::model::name::{ChannelName, Platform, TierName, VariableName, Version};
+use imgforge::model::scan::severity::Severity;
 use imgforge::model::size::Size;
 use imgforge::step::progress::{Event, Work};
 use imgforge::step::store::{Address, Key};
@@ -93,6 +95,7 @@ impl Args {
         let publication = Publication {
             tiers: tiers.into_iter().collect(),
             platforms: platforms.into_iter().collect(),
+            gate: gate(context)?,
             args: self.variables.into_iter().collect(),
             state: context.config.state.clone(),
             pinned: self.pinned.key(context, &project, keys.release.public())?,
@@ -152,6 +155,18 @@ impl Args {
         );
         Ok(())
     }
+}
+
+/// What imgforge.toml says about vulnerabilities, where it names data about them.
+fn gate(context: &Context<'_>) -> Result<Option<Gate>, Failure> {
+    let settings = context.config.endpoints.configuration()?.scan;
+    let gate = Gate {
+        data: settings.db,
+        downloads: context.config.downloads.clone(),
+        threshold: settings.fail_on.unwrap_or(Severity::High),
+        exceptions: settings.except,
+    };
+    Ok(Some(gate).filter(|gate| !gate.data.is_empty()))
 }
 
 /// How long each piece of work took, by archive.

@@ -16,6 +16,7 @@ use std::path::Path;
 use imgforge::flow::Error;
 use imgforge::model::policy::{self, Weight};
 use imgforge::model::recipe::parse::Finding;
+use imgforge::model::scan::find::Match;
 use imgforge::model::seal::SealError;
 use imgforge::step::bootstrap::BootstrapError;
 use imgforge::step::build::BuildError;
@@ -238,6 +239,11 @@ impl<E: Into<Error>> From<E> for Failure {
             }
             Error::Bootstrap(BootstrapError::Failed { log, .. })
             | Error::Resolve(ResolveError::Apt(AptError::Failed { log, .. })) => failure.log = log,
+            Error::Vulnerable(scan) => {
+                let line = |one: &Match| format!("{one}: {}", one.advice());
+                failure.causes = scan.failing().map(line).collect();
+                failure.checks = Some(serde_json::json!(scan));
+            }
             Error::Unreproducible { difference, .. } => {
                 failure.causes.push(difference.to_string());
                 failure.causes.extend(difference.step.map(|step| format!("the step is `{step}`")));
@@ -275,6 +281,7 @@ fn judge(error: &Error) -> (Code, Option<String>) {
             (Code::Usage, "somebody wants your key's signature over a document; find out what the file is")
         }
         Error::Policy(_) => POLICY,
+        Error::Vulnerable(_) | Error::Advisories(_) | Error::NoRecipes(_) => found::judge(error),
         Error::Build(error) => build(error),
         Error::Unreproducible { .. } => (Code::Unreproducible, DIFFERS),
         Error::Unlocked { .. }

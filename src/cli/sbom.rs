@@ -70,9 +70,9 @@ enum Format {
 
 /// A tier, and a version unless it is the project's.
 #[derive(Debug, Clone)]
-struct Wanted {
-    tier: TierName,
-    version: Option<Version>,
+pub(crate) struct Wanted {
+    pub(crate) tier: TierName,
+    pub(crate) version: Option<Version>,
 }
 
 impl std::str::FromStr for Wanted {

@@ -25,6 +25,7 @@ pub mod push;
 pub mod release;
 pub mod releases;
 pub mod sbom;
+pub mod scan;
 pub mod sign;
 pub mod trust;
 pub mod verify;
@@ -67,6 +68,14 @@ pub enum Error {
     Normalise(#[from] step::normalise::NormaliseError),
     #[error(transparent)]
     Inventory(#[from] step::inventory::InventoryError),
+    #[error(transparent)]
+    Advisories(#[from] step::advisories::AdvisoriesError),
+    /// Images that must not leave.
+    #[error("known vulnerabilities stop the release; nothing was published")]
+    Vulnerable(Box<crate::model::scan::gate::Scan>),
+    /// A tier, and nothing that says what it is.
+    #[error("there are no recipes, so nothing is known about tier `{0}`")]
+    NoRecipes(TierName),
     #[error(transparent)]
     Pack(#[from] step::pack::PackError),
     #[error(transparent)]

@@ -10,6 +10,7 @@ use super::export::pack;
 use super::obtain::{self, Supply};
 use super::patch;
 use super::pointer::{self, Current, Place, Publisher, Role};
+use super::scan::Gate;
 use super::sign::papers;
 use crate::model::channel::{Channel, ChannelError, LIFETIME};
 use crate::model::key::PublicKey;
@@ -35,6 +36,8 @@ pub struct Publication {
     pub platforms: Vec<Platform>,
     /// The version.
     pub version: Version,
+    /// What is known about vulnerabilities, and which of them no image may have.
+    pub gate: Option<Gate>,
     /// Build arguments.
     pub args: BTreeMap<VariableName, String>,
     /// The pointer to move.
@@ -162,6 +165,9 @@ async fn make(
         asked => asked.to_vec(),
     };
     let images = build_for(workshop, tools, &ask.tiers, &platforms, &wanted, hear).await?;
+    if let Some(gate) = &ask.gate {
+        gate.pass(&images, ask.now, &store, hear).await?;
+    }
     for (tier, image) in ask.tiers.iter().cycle().zip(images) {
         archives.push(pack(image, tier, &ask.version, &store, &ask.folder, ask.threads, hear)?.archive);
     }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::name::Platform;
 use super::recipe::parse::{self, Finding};
 use super::sbom::denied::Pattern;
+use super::scan::gate;
 use super::storage;
 
 /// `imgforge.toml`: what a person or a project sets once.
@@ -24,6 +25,9 @@ pub struct Configuration {
     /// Licences.
     #[serde(default)]
     pub licenses: Licenses,
+    /// Vulnerabilities.
+    #[serde(default)]
+    pub scan: gate::Settings,
     /// Registries that are not as others, by host and port.
     #[serde(default)]
     pub registries: BTreeMap<String, Registry>,
@@ -64,6 +68,9 @@ impl Configuration {
             for path in [&mut builder.ca, &mut builder.cert, &mut builder.key].into_iter().flatten() {
                 *path = folder.join(&*path);
             }
+        }
+        for place in configuration.scan.db.iter_mut().filter(|place| !place.contains("://")) {
+            *place = folder.join(&*place).to_string_lossy().into_owned();
         }
         Ok(configuration)
     }

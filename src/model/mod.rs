@@ -35,6 +35,7 @@ pub mod run;
 pub mod runtime;
 pub mod sbom;
 pub mod scaffold;
+pub mod scan;
 pub mod schema;
 pub mod seal;
 pub mod seen;

@@ -8,6 +8,7 @@ use super::channel::Channel;
 use super::document::Statement;
 use super::release::Release;
 use super::report::Report;
+use super::scan::gate;
 use super::seal::Bundle;
 use super::trust::Trust;
 
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Published> {
         published::<Statement<Channel>>("channel.v1.json", "The statement in a sealed channel"),
         published::<Statement<Release>>("release.v1.json", "The statement in a sealed release"),
         published::<Report>("verify.json", "What `imgforge verify --json` prints"),
+        published::<gate::Report>("scan.json", "What `imgforge scan --json` prints when it got to the end"),
     ]
 }
 

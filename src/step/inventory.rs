@@ -1,13 +1,18 @@
 //! Finds the packages of an image: which databases and programs a container sees, and then what is in them.
 
-use std::io::{self, Read as _};
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _};
+use std::ops::Range;
+use std::sync::Arc;
 
 use object::read::ReadCache;
 
 use super::content::{ContentError, ContentStore};
 use super::layers::{self, Window};
+use super::members::{self, Part};
+use crate::model::archive::index::Index;
 use crate::model::digest::Digest;
-use crate::model::image::Image;
+use crate::model::image::{Blob, Image};
 use crate::model::layer::{self, BadItem, Kind, LayerPath};
 use crate::model::listing::Listing;
 use crate::model::sbom::{Found, Inventory, database, program};
@@ -29,15 +34,43 @@ pub enum InventoryError {
     Content(#[from] ContentError),
 }
 
-/// Lists the packages of an image.
+/// Lists the packages of an image in the content store.
 pub fn image(image: &Image, store: &ContentStore) -> Result<Inventory, InventoryError> {
+    let open = |blob: &Blob| Ok((blob.digest, store.open_blob(&blob.digest)?));
+    of(image, image.layers.iter().map(open))
+}
+
+/// Lists the packages of an image in an archive, whose layers lie at these `places` of its tar. Members are
+/// verified against the index on the way; the layers are kept on the disk of the content store as long as
+/// this takes.
+pub fn archive(
+    file: &Arc<File>,
+    index: &Arc<Index>,
+    places: &[(Digest, Range<u64>)],
+    store: &ContentStore,
+) -> Result<Inventory, InventoryError> {
+    let open = |(digest, place): &(Digest, Range<u64>)| {
+        let mut draft = store.draft()?;
+        let mut part = Part::read(file, index, place, members::threads());
+        io::copy(&mut part, &mut draft)
+            .and_then(|_| draft.rewind())
+            .map_err(|error| InventoryError::Read(*digest, error))?;
+        Ok((*digest, draft))
+    };
+    of(index.image(), places.iter().map(open))
+}
+
+fn of(
+    image: &Image,
+    open: impl Iterator<Item = Result<(Digest, File), InventoryError>>,
+) -> Result<Inventory, InventoryError> {
     let mut listing = Listing::default();
     let mut layers = Vec::new();
-    for (index, blob) in image.layers.iter().enumerate() {
-        let file = store.open_blob(&blob.digest)?;
-        let items = layers::items(&file).map_err(|error| InventoryError::Read(blob.digest, error))??;
+    for (index, opened) in open.enumerate() {
+        let (digest, file) = opened?;
+        let items = layers::items(&file).map_err(|error| InventoryError::Read(digest, error))??;
         listing.lay(index, &items);
-        layers.push((blob.digest, file, items));
+        layers.push((digest, file, items));
     }
     let mut found = Found::default();
     for (index, (digest, file, items)) in layers.iter().enumerate() {

@@ -4,6 +4,7 @@
 //! What several of them need is a noun: [`content`], [`store`], [`engine`], [`progress`], [`atomic`],
 //! [`http`], [`layers`], [`members`], [`stream`], [`web`], [`debs`].
 
+pub mod advisories;
 pub mod append;
 pub mod assemble;
 pub mod atomic;

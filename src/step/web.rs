@@ -1,10 +1,12 @@
 //! The client of registries and mirrors: the [`http`] client of this house with the CAs of a company
 //! beside the system's, bounded answers, and only the bytes that were asked for.
 
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::header::ACCEPT;
+use reqwest::header::{ACCEPT, LAST_MODIFIED};
 use reqwest::{Client, Response, StatusCode, Url};
 use sha2::{Digest as _, Sha512};
 
@@ -13,6 +15,7 @@ use super::http::{self, ClientError, Purpose};
 use crate::model::digest::Digest;
 use crate::model::image::Blob;
 use crate::model::lock::{Item, debian, npm};
+use crate::model::time::Timestamp;
 
 /// A client with its connections.
 #[derive(Debug, Clone)]
@@ -70,6 +73,9 @@ pub enum WebError {
         /// Which came.
         found: String,
     },
+    /// A disk that takes no more.
+    #[error("cannot write what is downloaded")]
+    Write(#[source] io::Error),
     /// No place to put it.
     #[error(transparent)]
     Content(#[from] ContentError),
@@ -112,6 +118,25 @@ impl Web {
             }
         }
         Ok((at, String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// Writes to a file what is at an address, whatever it is. Says when the server believes that it was
+    /// changed last.
+    pub async fn save(&self, url: &str, limit: u64, to: &mut File) -> Result<Option<Timestamp>, WebError> {
+        let mut answer = self.ask(url, None).await?;
+        let changed = answer.headers().get(LAST_MODIFIED).and_then(|value| value.to_str().ok());
+        let changed = changed.and_then(|text| {
+            Timestamp::strptime("%a, %d %b %Y %H:%M:%S GMT %z", format!("{text} +0000")).ok()
+        });
+        let mut size = 0;
+        while let Some(piece) = answer.chunk().await.map_err(silent(url))? {
+            size += piece.len() as u64;
+            if size > limit {
+                return Err(WebError::TooLong { url: url.to_owned(), limit });
+            }
+            to.write_all(&piece).map_err(WebError::Write)?;
+        }
+        Ok(changed)
     }
 
     /// Downloads a file into the content store. Other bytes than the expected never get there.

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates that only describe, and so may be named where nothing happens.
-const MODEL_CRATES: [&str; 22] = [
+const MODEL_CRATES: [&str; 24] = [
     "base64",
+    "cvss",
     "flate2",
     "regex",
     "regex_lite",
@@ -15,6 +16,7 @@ const MODEL_CRATES: [&str; 22] = [
     "object",
     "oci_spec",
     "pem",
+    "pep440_rs",
     "pkcs8",
     "saphyr",
     "semver",

@@ -107,7 +107,7 @@ fn cosign_accepts_what_is_stated() {
 }
 
 /// Databases of every package manager, with what makes documents invalid when it is taken as it is.
-const DATABASES: [(&str, &str); 8] = [
+pub(crate) const DATABASES: [(&str, &str); 8] = [
     ("etc/os-release", "ID=debian\nVERSION_ID=\"13\"\n"),
     (
         "var/lib/dpkg/status",
@@ -143,7 +143,7 @@ const DATABASES: [(&str, &str); 8] = [
 ];
 
 /// Made by the real tools: tests/fixtures/README.md.
-const PROGRAMS: [(&str, &[u8]); 2] = [
+pub(crate) const PROGRAMS: [(&str, &[u8]); 2] = [
     ("usr/bin/rust", include_bytes!("../fixtures/auditable.elf")),
     ("usr/bin/go", include_bytes!("../fixtures/golang.elf")),
 ];

@@ -33,6 +33,7 @@ async fn attempt(
     };
     let publisher = Publisher::open(&place).await?;
     let ask = Publication {
+        gate: None,
         patch_from: Vec::new(),
         cache: bench.home.path("cache"),
         tiers: Vec::new(),

@@ -44,6 +44,7 @@ mod pushing;
 mod recipes;
 mod rotation;
 mod runtime;
+mod scanning;
 mod schemas;
 mod stores;
 mod terminal;

@@ -46,6 +46,8 @@ fn help_reads_well() {
       mirror       Copy a verified release to another store, such as a folder on a USB stick
       prune        Remove releases that nobody needs any more, and what killed publications left
       sbom         List the packages in images that were built
+      scan         Look for known vulnerabilities in images that were built, and refuse those that are
+                   too bad
       channel      Look at channels, point one to another version, renew them before they expire
       yank         Withdraw a published version: operators refuse it from then on, with exit code 15
       fetch        Download an image, verify every byte, and load it into Docker
@@ -223,6 +225,50 @@ fn help_reads_well() {
           --json             Print one JSON object to stdout instead of words
       -q, --quiet            Print nothing but results and errors
           --progress-fd <N>  Write progress to this open file descriptor too, a JSON object a line
+    ");
+    assert_session!(home.session(&["scan", "--help"]), @"
+    exit 0
+    --- stdout
+    Look for known vulnerabilities in images that were built, and refuse those that are too bad
+
+    Compares the packages of an image with data of osv.dev or of Debian's security tracker that you have
+    downloaded; nothing is fetched unless `--db` is an address. Ends with code 3 when a vulnerability is
+    as bad as `--fail-on` or worse, or nobody decided how bad it is, and imgforge.toml does not except
+    it.
+
+    Usage: imgforge scan [OPTIONS] <TIER[@V]|ARCHIVE>...
+
+    Arguments:
+      <TIER[@V]|ARCHIVE>...
+              Images that were built, and archives
+
+    Options:
+          --db <FILE|URL>
+              Data about vulnerabilities: a zip, a folder or a file of OSV records, the JSON of Debian's
+              tracker, or an address of one of these. May be repeated [default: `db` below `[scan]` in
+              imgforge.toml]
+
+          --fail-on <SEVERITY>
+              From which severity on a vulnerability stops an image: critical, high, medium or low
+              [default: `fail-on` below `[scan]` in imgforge.toml, else high]
+
+          --recipes <DIR>
+              Folder with `project.toml` and a file for each tier [default: the only one in `recipes/`]
+              
+              [env: IMGFORGE_RECIPES=]
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Options of every command:
+          --json
+              Print one JSON object to stdout instead of words
+
+      -q, --quiet
+              Print nothing but results and errors
+
+          --progress-fd <N>
+              Write progress to this open file descriptor too, a JSON object a line
     ");
     assert_session!(home.session(&["verify", "--help"]), @"
     exit 0

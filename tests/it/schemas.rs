@@ -46,7 +46,7 @@ fn validator(file: &str) -> Validator {
 }
 
 /// Checks a document and says what is wrong with it, if anything is.
-fn verdict(file: &str, document: &Value) -> Vec<String> {
+pub(crate) fn verdict(file: &str, document: &Value) -> Vec<String> {
     validator(file)
         .iter_errors(document)
         .map(|error| format!("{error} at {}", error.instance_path()))

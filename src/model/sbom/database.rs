@@ -66,7 +66,11 @@ pub(super) fn distribution(bytes: &[u8]) -> Option<Distribution> {
         let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
         Some(line.trim_matches(['"', '\'']).to_owned())
     };
-    Some(Distribution { id: value("ID")?, version: value("VERSION_ID").unwrap_or_default() })
+    Some(Distribution {
+        id: value("ID")?,
+        version: value("VERSION_ID").unwrap_or_default(),
+        codename: value("VERSION_CODENAME").unwrap_or_default(),
+    })
 }
 
 #[cfg(test)]

@@ -19,12 +19,13 @@ pub mod spdx;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::image::Image;
 
 /// Who packed a package.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Ecosystem {
     /// Alpine.
@@ -68,8 +69,10 @@ pub struct Package {
 pub struct Distribution {
     /// `debian`, `alpine`.
     pub id: String,
-    /// `13`, `3.22`.
+    /// `13`, `3.22`; empty for Debian's testing and unstable.
     pub version: String,
+    /// `trixie`; empty where there is none.
+    pub codename: String,
 }
 
 /// All packages of an image.
@@ -87,7 +90,8 @@ pub struct Inventory {
 }
 
 /// A program that may hold packages which are not listed.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Unread {
     /// Where it is.
     pub path: String,
@@ -106,6 +110,12 @@ pub struct Found {
 
 /// The most packages that programs of one image may have: a hundred times what large images do.
 const MAX_INSIDE: usize = 1 << 18;
+
+impl From<BTreeMap<String, Vec<u8>>> for Found {
+    fn from(databases: BTreeMap<String, Vec<u8>>) -> Self {
+        Self { databases, ..Self::default() }
+    }
+}
 
 impl Found {
     /// Adds the packages inside a program, or why they cannot be read.
@@ -240,7 +250,7 @@ pub(super) mod tests {
             inside("github.com/Some/Thing/v2", "v2.0.1", Ecosystem::Golang),
             inside("serde_json", "1.0.0+x", Ecosystem::Cargo),
         ];
-        let mut found = Found { databases: files.collect(), ..Found::default() };
+        let mut found = Found::from(files.collect::<BTreeMap<_, _>>());
         found.program("usr/bin/app".to_owned(), Ok(inside));
         found.program("usr/bin/old".to_owned(), Err(program::Unread::OldGo));
         found.program("usr/bin/silent".to_owned(), Ok(Vec::new()));
