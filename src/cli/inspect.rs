@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use imgforge::flow::inspect::{self, Opened};
 use imgforge::model::archive::Paper;
+use imgforge::model::attestation::Topic;
 use indicatif::DecimalBytes;
 use serde_json::{Value, json};
 
@@ -107,18 +108,17 @@ fn in_words(components: Option<usize>) -> String {
 fn papers(opened: &Opened) -> Result<Vec<(Paper, Option<usize>)>, Failure> {
     let mut papers = Vec::new();
     for paper in opened.index.papers() {
-        let list =
-            match paper.name.rsplit_once('.').map_or("", |(name, _)| name.rsplit('.').next().unwrap_or(name))
-            {
-                "spdx" => Some("packages"),
-                "cdx" => Some("components"),
-                _ => None,
-            };
+        let list = match Topic::of_paper(&paper.name) {
+            // The first is the image itself.
+            Some(Topic::Spdx) => Some(("packages", 1)),
+            Some(Topic::Cyclonedx) => Some(("components", 0)),
+            Some(Topic::Provenance) | None => None,
+        };
         let count = match list {
-            Some(list) if paper.size <= LARGEST_SBOM => {
+            Some((list, besides)) if paper.size <= LARGEST_SBOM => {
                 let bytes = opened.paper(&paper.digest)?;
                 let document: Option<Value> = serde_json::from_slice(&bytes).ok();
-                document.and_then(|document| document.get(list)?.as_array().map(Vec::len))
+                document.and_then(|document| document.get(list)?.as_array()?.len().checked_sub(besides))
             }
             _ => None,
         };

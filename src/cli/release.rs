@@ -126,6 +126,9 @@ impl Args {
         for archive in &release.archives {
             words.archive(&archive.file, archive);
         }
+        for statement in &published.statements {
+            words.row("statement", &statement.file);
+        }
         for patch in &release.patches {
             words.row("patch", format!("{}  {}", patch.file, Size(patch.size)));
         }
@@ -139,9 +142,14 @@ impl Args {
             .map(|archive| {
                 let key = Key::file(&release.project, &release.version, &archive.file);
                 let url = format!("{}/{key}", public.as_ref().unwrap_or(&place));
+                let stated = published.statements.iter().filter(|one| one.archive == archive.file);
+                let stated: Vec<_> = stated
+                    .map(|one| json!({"file": one.file, "type": one.attestation.predicate_type()}))
+                    .collect();
                 json!({
                     "file": archive.file, "tier": archive.tier, "platform": archive.image.platform,
-                    "digest": archive.digest, "size": archive.size, "url": url, "seconds": times.of(&archive.file),
+                    "digest": archive.digest, "size": archive.size, "url": url, "statements": stated,
+                    "seconds": times.of(&archive.file),
                 })
             })
             .collect();

@@ -55,7 +55,7 @@ impl Args {
                 json!({
                     "version": one.version, "created": one.release.as_ref().map(|release| release.created),
                     "signer": one.release.as_ref().map(imgforge::model::seal::Verified::signer), "archives": archives,
-                    "channels": one.channels, "strays": one.strays,
+                    "statements": one.statements, "channels": one.channels, "strays": one.strays,
                 })
             })
             .collect();

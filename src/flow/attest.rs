@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Error;
 use super::build::{Tools, Workshop, charters, inputs, plans, round};
 use crate::model::archive;
-use crate::model::attestation::{Attestation, CYCLONEDX, SPDX};
+use crate::model::attestation::{Attestation, Topic};
 use crate::model::document::Subject;
 use crate::model::image::Image;
 use crate::model::name::TierName;
@@ -50,25 +50,19 @@ pub async fn attest(
         hear(Event::Doing(&format!("stating what `{}` is", plan.tag)));
         let packages = inventory::image(&image, &store)?;
         let file = archive::file_name(&plan.tier, &plan.version, &image.platform);
-        let mut subjects = vec![
-            Subject::new(&image.tag.to_string(), image.manifest.digest),
-            Subject::new("config", image.config.digest),
-        ];
+        let mut subjects = Attestation::of_parts(&image);
         let archive = beside::measure(&folder.join(&file))?;
         subjects.extend(archive.map(|blob| Subject::new(&file, blob.digest)));
-        let statements = [
-            ("spdx", Attestation::new(subjects.clone(), SPDX, &spdx::document(&packages))),
-            ("cyclonedx", Attestation::new(subjects.clone(), CYCLONEDX, &cyclonedx::document(&packages))),
-            (
-                "provenance",
-                Attestation::new(subjects, provenance::TYPE, &provenance::predicate(plan, context.digest())),
-            ),
-        ];
         let mut files = Vec::new();
-        for (word, statement) in &statements {
-            let name = format!("{}.{word}.sigstore.json", file.trim_end_matches(".tar.gz"));
-            let path = folder.join(name);
-            beside::write(&path, &sign::attest(statement, key)?)?;
+        for topic in Topic::ALL {
+            let predicate = match topic {
+                Topic::Cyclonedx => cyclonedx::document(&packages),
+                Topic::Provenance => provenance::predicate(plan, context.digest()),
+                Topic::Spdx => spdx::document(&packages),
+            };
+            let statement = Attestation::new(subjects.clone(), topic.predicate_type(), &predicate);
+            let path = folder.join(topic.bundle(&file));
+            beside::write(&path, &sign::attest(&statement, key)?)?;
             files.push((path, statement.predicate_type()));
         }
         let signature = Attestation::signature(&image);

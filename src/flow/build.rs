@@ -9,6 +9,7 @@ use crate::model::lock::pins::Locking;
 use crate::model::name::{Platform, StageName, TierName};
 use crate::model::plan::{Ask, Plan};
 use crate::model::policy::{self, Charter, Finding, Refusal};
+use crate::model::provenance;
 use crate::model::sbom::denied::Pattern;
 use crate::step::bootstrap::{self, Pinned, Reuse};
 use crate::step::build::{self, Builder, Built, CacheFrom, CacheTo, Inputs, Steps};
@@ -191,6 +192,11 @@ pub(super) async fn round(
     }
     for (at, origin, mark) in judged {
         store.list(&images[at], &origin, mark)?;
+    }
+    // Also of images that were known: another recipe may have made the same one before.
+    for ((plan, context), image) in plans.iter().zip(&inputs.contexts).zip(&images) {
+        let stated = provenance::predicate(plan, context.digest()).to_string();
+        store.remember_provenance(image, stated.as_bytes())?;
     }
     Ok(images)
 }

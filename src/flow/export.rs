@@ -1,15 +1,18 @@
-//! From an image in the content store to an archive.
+//! From an image in the content store to an archive, with what is stated of the image in it.
 
 use std::path::{Path, PathBuf};
 
 use super::Error;
 use super::build::{Workshop, plan};
-use crate::model::archive;
+use crate::model::archive::{self, Paper};
+use crate::model::attestation::Topic;
 use crate::model::image::{Blob, Image};
 use crate::model::name::{TierName, Version};
 use crate::model::plan::Ask;
 use crate::model::release::Archive;
+use crate::model::sbom::{cyclonedx, spdx};
 use crate::step::content::ContentStore;
+use crate::step::inventory;
 use crate::step::pack::{self, Packed};
 use crate::step::progress::{Event, Hear, Work};
 
@@ -37,8 +40,8 @@ pub fn export(
     pack(image, tier, &plan.version, &store, folder, threads, hear)
 }
 
-/// Packs an image.
-pub(super) fn pack(
+/// Packs an image, and what is stated of it.
+pub fn pack(
     image: Image,
     tier: &TierName,
     version: &Version,
@@ -51,7 +54,35 @@ pub(super) fn pack(
     let path = folder.join(&file);
     hear(Event::Doing(&format!("packing `{file}`")));
     let begun = Work::Pack.begin();
-    let Packed { body: Blob { digest, size }, index } = pack::pack(&image, &[], store, &path, threads, hear)?;
+    let papers = papers(&image, store, hear)?;
+    let Packed { body: Blob { digest, size }, index } =
+        pack::pack(&image, &papers, store, &path, threads, hear)?;
     begun.end(&file, hear);
     Ok(Exported { path, archive: Archive { tier: tier.clone(), file, size, digest, index, image } })
+}
+
+/// What is stated of an image, as documents in the content store. All of it follows from the image and from
+/// what it was built of, so the archive stays the same.
+fn papers(image: &Image, store: &ContentStore, hear: Hear<'_>) -> Result<Vec<Paper>, Error> {
+    let packages = inventory::image(image, store)?;
+    let origin = store.provenance(image);
+    if origin.is_none() {
+        hear(Event::Warning(&format!(
+            "nobody knows what `{}` was built of, so its archive does not say: build it again",
+            image.tag
+        )));
+    }
+    let mut papers = Vec::new();
+    for topic in Topic::ALL {
+        let document = match topic {
+            Topic::Cyclonedx => Some(cyclonedx::document(&packages).to_string().into_bytes()),
+            Topic::Provenance => origin.clone(),
+            Topic::Spdx => Some(spdx::document(&packages).to_string().into_bytes()),
+        };
+        if let Some(document) = document {
+            let Blob { digest, size } = store.take(&mut document.as_slice())?;
+            papers.push(Paper { name: topic.paper(), digest, size });
+        }
+    }
+    Ok(papers)
 }

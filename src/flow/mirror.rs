@@ -9,16 +9,17 @@ use std::path::PathBuf;
 use super::Error;
 use super::obtain::{self, Supply};
 use super::pointer::Publisher;
+use super::statements;
 use crate::model::image::Blob;
 use crate::model::name::{ChannelName, Version};
-use crate::model::release::{self, Release};
+use crate::model::release::{self, Release, Whole};
 use crate::model::seal::{MAX_BYTES, Sealed, Verified};
 use crate::model::trust::{self, MAX_CHAIN};
 use crate::model::{channel::Channel, sums};
 use crate::step::progress::Hear;
 use crate::step::receive::{self, Location};
 use crate::step::store::{Key, Put, Source, Store, StoreError};
-use crate::step::{atomic, upload};
+use crate::step::{atomic, beside, upload};
 
 /// What to copy, and where to.
 pub struct Copy {
@@ -63,6 +64,13 @@ pub async fn mirror(publisher: &Publisher, copy: &Copy, hear: Hear<'_>) -> Resul
         let places = [Location { store: from.clone(), key: key.clone() }];
         let path = obtain::archive(&Supply::of(&places, &folder), &archive, hear).await?.path;
         new += upload::file(&copy.to, &key, &path, hear).await?;
+        let Some(blob) = beside::measure(&path)? else { continue };
+        let whole = Whole { file: archive.file.clone(), blob };
+        let signers = publisher.trusted.signers();
+        let stated = statements::fetch(&places[0], &path, (&archive.image, &whole), &signers).await?;
+        for (key, bundle) in stated {
+            new += put(&copy.to, &key, &bundle).await?;
+        }
     }
     for one in &release.patches {
         let place = Location { store: from.clone(), key: Key::file(project, &version, &one.file) };

@@ -27,6 +27,7 @@ pub mod releases;
 pub mod sbom;
 pub mod scan;
 pub mod sign;
+pub mod statements;
 pub mod trust;
 pub mod verify;
 
@@ -92,6 +93,8 @@ pub enum Error {
     Key(#[from] key::KeyError),
     #[error(transparent)]
     Sign(#[from] step::sign::SignError),
+    #[error(transparent)]
+    Statement(#[from] crate::model::attestation::StatementError),
     #[error(transparent)]
     Seal(#[from] seal::SealError),
     #[error(transparent)]

@@ -12,6 +12,8 @@ use super::patch;
 use super::pointer::{self, Current, Place, Publisher, Role};
 use super::scan::Gate;
 use super::sign::papers;
+use super::statements;
+use crate::model::attestation::Statement;
 use crate::model::channel::{Channel, ChannelError, LIFETIME};
 use crate::model::key::PublicKey;
 use crate::model::name::{ChannelName, Platform, TierName, VariableName, Version};
@@ -76,6 +78,8 @@ pub struct Published {
     pub release: Verified<Release>,
     /// The channel.
     pub channel: Verified<Channel>,
+    /// The files that state what its archives are.
+    pub statements: Vec<Statement>,
     /// Objects that were not in the store before, the pointer among them.
     pub new: usize,
 }
@@ -193,21 +197,24 @@ pub async fn publish(
             "this store overwrites although it is asked not to: let only one machine publish at a time",
         ));
     }
-    let new = match put(ask, &release, &papers, &keys.release, hear).await {
+    // A run that goes on after a rotation finds what the key before signed.
+    let signers = [publisher.trusted.signers(), vec![keys.release.public().clone()]].concat();
+    let new = match put(ask, &release, &papers, &signers, hear).await {
         // Somebody else was faster. If theirs is the same content, their seal counts.
         Err(UploadError::Store(StoreError::Conflict { .. })) => {
             (release, papers) = seal(ask, publisher, &draft, &keys.release, hear).await?;
             intended(ask, &release, &papers).await?;
-            put(ask, &release, &papers, &keys.release, hear).await?
+            put(ask, &release, &papers, &signers, hear).await?
         }
         other => other?,
     };
 
     hear(Event::Doing("reading the release back as an operator will"));
-    rehearse(ask, publisher, &release, hear).await?;
+    rehearse(ask, publisher, &release, &papers, hear).await?;
 
     let (channel, moved) = point(ask, publisher, &release, before.as_ref(), &keys.channel).await?;
-    Ok(Published { release, channel, new: new + usize::from(moved) })
+    let statements = papers.statements.into_iter().map(|(statement, _)| statement).collect();
+    Ok(Published { release, channel, statements, new: new + usize::from(moved) })
 }
 
 /// Puts everything but the channel. Archives go in the order of their names, one after the other: the
@@ -216,12 +223,13 @@ async fn put(
     ask: &Publication,
     release: &Verified<Release>,
     papers: &Papers,
-    key: &SigningKey,
+    signers: &[PublicKey],
     hear: Hear<'_>,
 ) -> Result<usize, UploadError> {
     Ok(upload::archives(&ask.store, release, papers, &ask.folder, hear).await?
         + upload::patches(&ask.store, release, &ask.folder, hear).await?
-        + upload::sums(&ask.store, release, papers, key.public()).await?
+        + upload::statements(&ask.store, release, papers, signers).await?
+        + upload::sums(&ask.store, release, papers, signers).await?
         + upload::release(&ask.store, release, papers).await?)
 }
 
@@ -314,6 +322,7 @@ async fn rehearse(
     ask: &Publication,
     publisher: &Publisher,
     release: &Verified<Release>,
+    papers: &Papers,
     hear: Hear<'_>,
 ) -> Result<(), Error> {
     let store = ask.public.as_ref().unwrap_or(&publisher.store);
@@ -326,20 +335,22 @@ async fn rehearse(
     if found.sealed_digest() != release.sealed_digest() {
         return Err(Error::NotNamed(release.version.clone()));
     }
-    for archive in &found.archives {
-        let Some(archive) = found.archive_named(&archive.file) else {
+    // The archives that are read back carry this very release, so as whole files they are these.
+    for whole in &papers.archives {
+        let Some(archive) = found.archive_named(&whole.file) else {
             continue;
         };
         let key = Key::file(&found.project, &found.version, &archive.file);
         let places = [Location { store: store.clone(), key }];
         let supply = Supply::of(&places, scratch.path());
         let begun = Work::ReadBack.begin();
-        let whole = obtain::archive(&supply, &archive, hear).await?;
+        let path = obtain::archive(&supply, &archive, hear).await?.path;
+        statements::fetch(&places[0], &path, (&archive.image, whole), &trusted.signers()).await?;
         begun.end(&archive.file, hear);
         for one in found.patches_to(&archive) {
             let key = Key::file(&found.project, &found.version, &one.file);
             let place = Location { store: store.clone(), key };
-            patch::rehearse(ask, publisher, &place, &one, &whole.path, hear).await?;
+            patch::rehearse(ask, publisher, &place, &one, &path, hear).await?;
         }
     }
     Ok(())

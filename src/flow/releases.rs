@@ -2,6 +2,7 @@
 
 use super::Error;
 use super::pointer::Publisher;
+use crate::model::attestation::Topic;
 use crate::model::name::{ChannelName, Version};
 use crate::model::release::{self, Release};
 use crate::model::retention::{self, Line};
@@ -18,6 +19,8 @@ pub struct Listed {
     pub release: Option<Verified<Release>>,
     /// The channels that point to it.
     pub channels: Vec<ChannelName>,
+    /// Files that state what its archives are.
+    pub statements: Vec<String>,
     /// Files there that no release names.
     pub strays: Vec<String>,
 }
@@ -33,12 +36,15 @@ pub async fn list(publisher: &Publisher) -> Result<Vec<Listed>, Error> {
             Err(error) => return Err(error),
         };
         let files = publisher.store.files(&publisher.project, &version).await?;
-        let strays = files.into_iter().filter(|file| !belongs(release.as_deref(), file)).collect();
+        let (known, strays): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|file| belongs(release.as_deref(), file));
+        let states = |file: &String| release.as_deref().is_some_and(|release| is_statement(release, file));
+        let statements = known.into_iter().filter(states).collect();
         let leads = |current: &super::pointer::Current| {
             current.channel.as_ref().is_some_and(|channel| channel.version == version)
         };
         let names = channels.iter().filter(|(_, current)| leads(current)).map(|(name, _)| name.clone());
-        listed.push(Listed { release, channels: names.collect(), strays, version });
+        listed.push(Listed { release, channels: names.collect(), statements, strays, version });
     }
     Ok(listed)
 }
@@ -47,8 +53,15 @@ fn belongs(release: Option<&Release>, file: &str) -> bool {
     let paper = [release::FILE_NAME, sums::FILE_NAME, sums::SIGNATURE_NAME, trust::FILE_NAME].contains(&file);
     release.is_some_and(|release| {
         let archives = release.archives.iter().map(|archive| &archive.file);
-        paper || archives.chain(release.patches.iter().map(|patch| &patch.file)).any(|name| name == file)
+        paper
+            || is_statement(release, file)
+            || archives.chain(release.patches.iter().map(|patch| &patch.file)).any(|name| name == file)
     })
+}
+
+fn is_statement(release: &Release, file: &str) -> bool {
+    let archives = release.archives.iter();
+    archives.flat_map(|archive| Topic::ALL.map(|topic| topic.bundle(&archive.file))).any(|name| name == file)
 }
 
 /// What may be removed.

@@ -1,9 +1,9 @@
-//! From archives on disk to a sealed release beside them.
+//! From archives on disk to a sealed release beside them, and signed statements about each.
 
 use std::path::{Path, PathBuf};
 
-use super::Error;
 use super::build::Workshop;
+use super::{Error, statements};
 use crate::model::archive;
 use crate::model::name::{ImageTag, Version};
 use crate::model::release::Release;
@@ -66,12 +66,14 @@ pub(super) fn papers(
     folder: &Path,
     hear: Hear<'_>,
 ) -> Result<Papers, Error> {
-    let mut archives = Vec::new();
+    let (mut archives, mut stated) = (Vec::new(), Vec::new());
     for archive in &release.archives {
-        archives.push(append::seal(folder, archive, &sealed, hear)?);
+        let whole = append::seal(folder, archive, &sealed, hear)?;
+        stated.extend(statements::sign(folder, &archive.image, &whole, key)?);
+        archives.push(whole);
     }
     let sums = sums::render(&archives);
     let signature = sign::detached(sums.as_bytes(), key)?;
     let trust = chain.iter().flat_map(Step::bytes).collect();
-    Ok(Papers { release: sealed, archives, sums, signature, trust })
+    Ok(Papers { release: sealed, archives, statements: stated, sums, signature, trust })
 }

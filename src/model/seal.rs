@@ -264,6 +264,13 @@ pub fn holds(bundle: &[u8], payload: &[u8], key: &PublicKey) -> bool {
     })
 }
 
+/// What a bundle holds, if one of these keys signed it; an error says why it is no bundle.
+pub(super) fn signed_by(bundle: &[u8], keys: &[PublicKey]) -> Result<Option<Vec<u8>>, String> {
+    let (_, payload, signature) = unpack(bundle, MAX_ATTESTATION)?;
+    let message = to_be_signed(&payload);
+    Ok(keys.iter().any(|key| key.verifies(&message, &signature)).then_some(payload))
+}
+
 /// Hint, payload and signature.
 fn unpack(bytes: &[u8], max: usize) -> Result<(String, Vec<u8>, Vec<u8>), String> {
     if bytes.len() > max {

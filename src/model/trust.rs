@@ -267,6 +267,13 @@ impl Trusted {
         &self.release.now
     }
 
+    /// Keys that may seal releases, and those that could once. Only for what has to be what a verified
+    /// release says anyway.
+    #[must_use]
+    pub fn signers(&self) -> Vec<PublicKey> {
+        self.release.now.iter().chain(&self.release.before).cloned().collect()
+    }
+
     /// Keys of which each may seal channels.
     #[must_use]
     pub fn channel_keys(&self) -> &TrustedKeys {

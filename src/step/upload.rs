@@ -13,12 +13,13 @@ use super::atomic;
 use super::progress::{Event, Hear, Work};
 use super::store::{Key, Put, Source, Store, StoreError};
 use super::stream;
+use crate::model::attestation::Statement;
 use crate::model::channel::Channel;
 use crate::model::image::Blob;
 use crate::model::key::PublicKey;
 use crate::model::name::ProjectName;
 use crate::model::release::{self, Release, Whole};
-use crate::model::seal::{MAX_BYTES, Sealed, Verified};
+use crate::model::seal::{MAX_ATTESTATION, MAX_BYTES, Sealed, Verified};
 use crate::model::sums;
 use crate::model::trust::{self, Step};
 
@@ -39,6 +40,8 @@ pub struct Papers {
     pub release: Sealed<Release>,
     /// The archives with that release at their end.
     pub archives: Vec<Whole>,
+    /// What is stated of each archive, and the bundle that says so.
+    pub statements: Vec<(Statement, Vec<u8>)>,
     /// `SHA256SUMS`.
     pub sums: String,
     /// Its detached signature.
@@ -50,8 +53,11 @@ pub struct Papers {
 impl Papers {
     /// Each file with its name, in the order in which they are published.
     #[must_use]
-    pub fn files(&self) -> Vec<(&'static str, &[u8])> {
-        let mut files = vec![(sums::FILE_NAME, self.sums.as_bytes())];
+    pub fn files(&self) -> Vec<(&str, &[u8])> {
+        let statements = self.statements.iter();
+        let mut files: Vec<(&str, &[u8])> =
+            statements.map(|(statement, bundle)| (statement.file.as_str(), bundle.as_slice())).collect();
+        files.push((sums::FILE_NAME, self.sums.as_bytes()));
         if !self.trust.is_empty() {
             files.push((trust::FILE_NAME, &self.trust));
         }
@@ -117,12 +123,28 @@ pub async fn release(store: &Store, release: &Release, papers: &Papers) -> Resul
     small(store, &Key::release(&release.project, &release.version), papers.release.bytes()).await
 }
 
+/// Puts what is stated of the archives.
+pub async fn statements(
+    store: &Store,
+    release: &Release,
+    papers: &Papers,
+    keys: &[PublicKey],
+) -> Result<usize, UploadError> {
+    let mut new = 0;
+    for (statement, bundle) in &papers.statements {
+        let key = Key::file(&release.project, &release.version, &statement.file);
+        let is_good = |found: &[u8]| statement.check(found, keys).is_ok();
+        new += signed(store, &key, bundle, MAX_ATTESTATION, &is_good).await?;
+    }
+    Ok(new)
+}
+
 /// Puts `SHA256SUMS`, its signature, and the trust documents.
 pub async fn sums(
     store: &Store,
     release: &Release,
     papers: &Papers,
-    key: &PublicKey,
+    keys: &[PublicKey],
 ) -> Result<usize, UploadError> {
     let place = |name| Key::file(&release.project, &release.version, name);
     let mut new = small(store, &place(sums::FILE_NAME), papers.sums.as_bytes()).await?;
@@ -131,14 +153,29 @@ pub async fn sums(
     if !papers.trust.is_empty() && store.size(&chain).await?.is_none() {
         new += small(store, &chain, &papers.trust).await?;
     }
-    // ECDSA never signs the same way twice: after an interrupted run, the signature that is there
-    // counts if it is good.
-    let place = place(sums::SIGNATURE_NAME);
-    let there = store.get(&place, MAX_BYTES).await;
-    if !there.is_ok_and(|found| sums::is_signed(&papers.sums, &found, key)) {
-        new += small(store, &place, papers.signature.as_bytes()).await?;
-    }
+    let is_good = |found: &[u8]| keys.iter().any(|key| sums::is_signed(&papers.sums, found, key));
+    new +=
+        signed(store, &place(sums::SIGNATURE_NAME), papers.signature.as_bytes(), MAX_BYTES, &is_good).await?;
     Ok(new)
+}
+
+/// Puts something signed. ECDSA never signs the same way twice: what an interrupted run left there, or
+/// another publisher has just put there, counts if it is good.
+async fn signed(
+    store: &Store,
+    key: &Key,
+    bytes: &[u8],
+    most: usize,
+    is_good: &(dyn Fn(&[u8]) -> bool + Sync),
+) -> Result<usize, UploadError> {
+    let is_there = async || store.get(key, most).await.is_ok_and(|found| is_good(&found));
+    if is_there().await {
+        return Ok(0);
+    }
+    match small(store, key, bytes).await {
+        Err(UploadError::Store(StoreError::Conflict { .. })) if is_there().await => Ok(0),
+        other => other,
+    }
 }
 
 async fn small(store: &Store, key: &Key, bytes: &[u8]) -> Result<usize, UploadError> {

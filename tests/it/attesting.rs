@@ -38,9 +38,9 @@ fn cosign_accepts_what_is_stated() {
     --- stdout
     image      t-attest/golden:1.0.0  sha256:[DIGEST]
     archive    not here, so the statements name only the image
-    wrote      dist/golden-1.0.0-linux-amd64.spdx.sigstore.json  https://spdx.dev/Document
     wrote      dist/golden-1.0.0-linux-amd64.cyclonedx.sigstore.json  https://cyclonedx.org/bom
     wrote      dist/golden-1.0.0-linux-amd64.provenance.sigstore.json  https://slsa.dev/provenance/v1
+    wrote      dist/golden-1.0.0-linux-amd64.spdx.sigstore.json  https://spdx.dev/Document
     wrote      dist/golden-1.0.0-linux-amd64.cosign.tar  https://sigstore.dev/cosign/sign/v1
     ");
     must(&mut project.imgforge(&["export", "golden", "--quiet"]));
@@ -49,9 +49,9 @@ fn cosign_accepts_what_is_stated() {
     --- stdout
     image      t-attest/golden:1.0.0  sha256:[DIGEST]
     archive    golden-1.0.0-linux-amd64.tar.gz  named too
-    wrote      dist/golden-1.0.0-linux-amd64.spdx.sigstore.json  https://spdx.dev/Document
     wrote      dist/golden-1.0.0-linux-amd64.cyclonedx.sigstore.json  https://cyclonedx.org/bom
     wrote      dist/golden-1.0.0-linux-amd64.provenance.sigstore.json  https://slsa.dev/provenance/v1
+    wrote      dist/golden-1.0.0-linux-amd64.spdx.sigstore.json  https://spdx.dev/Document
     wrote      dist/golden-1.0.0-linux-amd64.cosign.tar  https://sigstore.dev/cosign/sign/v1
     ");
 

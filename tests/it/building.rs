@@ -40,10 +40,16 @@ impl Project {
         Self::unprepared(name, tier)
     }
 
-    fn unprepared(name: &str, tier: &str) -> Self {
+    /// A project without recipes.
+    pub(crate) fn bare(name: &str) -> Self {
         let project = Self { home: Home::new(), name: name.to_owned() };
         let head = format!("name = \"{name}\"\nversion = \"1.0.0\"\nplatforms = [\"linux/amd64\"]\n");
         project.write("recipes/project.toml", &head);
+        project
+    }
+
+    fn unprepared(name: &str, tier: &str) -> Self {
+        let project = Self::bare(name);
         project.write("recipes/base.toml", BASE);
         project.tier(tier);
         project

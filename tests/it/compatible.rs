@@ -31,7 +31,7 @@ impl Runs {
         let program = fs::read(bench.home.path("hello")).unwrap();
         let layers =
             [("hello", program), ("data", vec![7; 300_000])].map(|file| layered(&bench.project, &[file]));
-        let archive = bench.pack("tiny", "1.0.0", bench.layered("tiny", "1.0.0", &layers));
+        let archive = bench.stated("tiny", "1.0.0", bench.layered("tiny", "1.0.0", &layers));
         bench.publish(&bench.release("1.0.0", vec![archive.clone()]), &bench.key);
         let file = bench.home.path("dist").join(&archive.file).to_str().unwrap().to_owned();
         let plain = bench.home.text("plain.tar");
@@ -53,13 +53,14 @@ fn programs_that_unpack_files() {
         fs::create_dir(&to).unwrap();
         must(tool(reader[0], &reader[1..]).args(["xzf", file, "-C", to.to_str().unwrap()]));
         assert_eq!(Digest::of(&fs::read(to.join(&blob)).unwrap()), archive.image.layers[1].digest);
-        assert!(to.join("imgforge/release.sigstore.json").exists());
+        let beside = ["release.sigstore.json", "cyclonedx.json", "provenance.json", "spdx.json"];
+        assert!(beside.iter().all(|file| to.join("imgforge").join(file).exists()));
     }
     let script = "import sys, tarfile, hashlib
 t = tarfile.open(sys.argv[1], 'r:gz'); m = t.getmember(sys.argv[2])
 print(len(t.getnames()), hashlib.sha256(t.extractfile(m).read()).hexdigest())";
     let said = must(&mut tool("python3", &["-c", script, file, &blob]));
-    assert_eq!(said.trim(), format!("9 {}", archive.image.layers[1].digest.hex()));
+    assert_eq!(said.trim(), format!("12 {}", archive.image.layers[1].digest.hex()));
 }
 
 #[test]

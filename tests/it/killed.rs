@@ -75,13 +75,13 @@ fn a_publication_killed_at_any_write_goes_on() {
     let bench = Bench::new("t-matrix");
     // Large enough to travel in parts.
     let text = hex::encode(bytes(18 << 20));
-    let archive = bench.archive("tiny", "1.0.0", &text);
+    let archive = bench.stated("tiny", "1.0.0", bench.image("tiny", "1.0.0", &text));
     assert!(archive.size > 16 << 20, "{}", archive.size);
     let draft = bench.release("1.0.0", vec![archive]);
 
     let whole = Server::start();
     let published = wait(attempt(&bench, &whole, &bench.home.path("whole"), &draft)).unwrap();
-    assert_eq!(published.new, 5);
+    assert_eq!(published.new, 8);
     let expected = objects(&whole.object(""));
     let writes = whole.writes();
     let mut table = String::from("write  when    a reader sees  the next run puts\n");
@@ -93,7 +93,9 @@ fn a_publication_killed_at_any_write_goes_on() {
             let seen = objects(&server.object(""));
             let has = |name: &str| seen.iter().any(|object| object.ends_with(name));
             let release = has("release.sigstore.json");
-            assert!(!release || (has(".tar.gz") && has("SHA256SUMS.sig")), "{write} {when}: {seen:?}");
+            let stated = ["cyclonedx", "provenance", "spdx"].map(|word| format!("64.{word}.sigstore.json"));
+            let all = has(".tar.gz") && has("SHA256SUMS.sig") && stated.iter().all(|file| has(file));
+            assert!(!release || all, "{write} {when}: {seen:?}");
             assert!(!has("stable.sigstore.json") || release, "{write} {when}: {seen:?}");
             server.forget();
             let again = wait(attempt(&bench, &server, &folder, &draft)).unwrap();
@@ -111,25 +113,31 @@ fn a_publication_killed_at_any_write_goes_on() {
     }
     insta::assert_snapshot!(table, @"
     write  when    a reader sees  the next run puts
-        0  before  nothing        5
-        0  after   nothing        5
-        1  before  nothing        5
-        1  after   nothing        5
-        2  before  nothing        5
-        2  after   nothing        5
-        3  before  nothing        5
-        3  after   nothing        5
-        4  before  nothing        5
-        4  after   nothing        5
-        5  before  nothing        5
-        5  after   nothing        4
-        6  before  nothing        4
-        6  after   nothing        3
-        7  before  nothing        3
-        7  after   nothing        2
-        8  before  nothing        2
-        8  after   a release      1
-        9  before  a release      1
-        9  after   all of it      0
+        0  before  nothing        8
+        0  after   nothing        8
+        1  before  nothing        8
+        1  after   nothing        8
+        2  before  nothing        8
+        2  after   nothing        8
+        3  before  nothing        8
+        3  after   nothing        8
+        4  before  nothing        8
+        4  after   nothing        8
+        5  before  nothing        8
+        5  after   nothing        7
+        6  before  nothing        7
+        6  after   nothing        6
+        7  before  nothing        6
+        7  after   nothing        5
+        8  before  nothing        5
+        8  after   nothing        4
+        9  before  nothing        4
+        9  after   nothing        3
+       10  before  nothing        3
+       10  after   nothing        2
+       11  before  nothing        2
+       11  after   a release      1
+       12  before  a release      1
+       12  after   all of it      0
     ");
 }

@@ -46,6 +46,7 @@ mod rotation;
 mod runtime;
 mod scanning;
 mod schemas;
+mod stating;
 mod stores;
 mod terminal;
 mod transport;

@@ -112,7 +112,7 @@ fn publisher_and_server_killed_at_every_write() {
 
     let folder = project.home.path("whole");
     let server = Process::start(&folder, 0, "");
-    assert_eq!(finish(release(&server, &folder.join("state"))), 5);
+    assert_eq!(finish(release(&server, &folder.join("state"))), 8);
     let expected = published(&folder);
     drop(server);
 
@@ -145,12 +145,15 @@ fn publisher_and_server_killed_at_every_write() {
     assert!(looks > WRITES.len(), "the reader looked {looks} times");
     insta::assert_snapshot!(table, @"
     killed after  a reader saw  the next run put
-    a probe       nothing       5
-    its repeat    nothing       5
-    the upload    nothing       5
-    a part        nothing       5
-    all parts     nothing       5
-    an archive    nothing       4
+    a probe       nothing       8
+    its repeat    nothing       8
+    the upload    nothing       8
+    a part        nothing       8
+    all parts     nothing       8
+    an archive    nothing       7
+    CycloneDX     nothing       6
+    provenance    nothing       5
+    SPDX          nothing       4
     SHA256SUMS    nothing       3
     its sig       nothing       2
     the release   nothing       1
@@ -207,13 +210,16 @@ fn memory_does_not_grow_with_what_is_uploaded() {
 }
 
 /// The writes of a publication, in order.
-const WRITES: [&str; 10] = [
+const WRITES: [&str; 13] = [
     "a probe",
     "its repeat",
     "the upload",
     "a part",
     "all parts",
     "an archive",
+    "CycloneDX",
+    "provenance",
+    "SPDX",
     "SHA256SUMS",
     "its sig",
     "the release",

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use imgforge::flow;
 use imgforge::model::archive::file_name;
 use imgforge::model::channel::Channel;
 use imgforge::model::image::Image;
@@ -90,6 +91,15 @@ impl Bench {
         Archive { tier, file, size: body.size, digest: body.digest, index, image }
     }
 
+    /// Packs an image as `imgforge export` does: with what is stated of it.
+    pub(crate) fn stated(&self, tier: &str, version: &str, (store, image): (ContentStore, Image)) -> Archive {
+        store.remember_provenance(&image, b"{\"buildDefinition\":{}}").unwrap();
+        let (tier, version) = (tier.parse().unwrap(), version.parse().unwrap());
+        flow::export::pack(image, &tier, &version, &store, &self.home.path("dist"), 2, &|_| {})
+            .unwrap()
+            .archive
+    }
+
     /// A release of these archives.
     pub(crate) fn release(&self, version: &str, archives: Vec<Archive>) -> Release {
         let (project, version) = (self.project.parse().unwrap(), version.parse().unwrap());
@@ -102,14 +112,20 @@ impl Bench {
         let folder = self.home.path("dist");
         let seal = |archive| append::seal(&folder, archive, &sealed, &|_| {}).unwrap();
         let archives: Vec<_> = verified.archives.iter().map(seal).collect();
+        let stated = verified.archives.iter().zip(&archives);
+        let statements = stated
+            .flat_map(|(archive, whole)| flow::statements::sign(&folder, &archive.image, whole, key).unwrap())
+            .collect();
         let sums = imgforge::model::sums::render(&archives);
         let signature = sign::detached(sums.as_bytes(), key).unwrap();
-        let papers = Papers { release: sealed.clone(), archives, sums, signature, trust: Vec::new() };
+        let papers =
+            Papers { release: sealed.clone(), archives, statements, sums, signature, trust: Vec::new() };
         let store = self.store();
         wait(async {
             upload::release(&store, &verified, &papers).await?;
             upload::archives(&store, &verified, &papers, &folder, &|_| {}).await?;
-            upload::sums(&store, &verified, &papers, key.public()).await
+            upload::statements(&store, &verified, &papers, std::slice::from_ref(key.public())).await?;
+            upload::sums(&store, &verified, &papers, std::slice::from_ref(key.public())).await
         })
         .unwrap();
         sealed

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 
 use imgforge::flow::Error;
+use imgforge::model::attestation::StatementError;
 use imgforge::model::channel::{ChannelError, Yank};
 use imgforge::model::seal::SealError;
 use imgforge::model::time::SignedDuration;
@@ -20,6 +21,7 @@ pub(super) fn signed(error: &Error) -> Option<(Code, String)> {
         | Error::Sign(SignError::Unverifiable(error))
         | Error::Trust(TrustError::Seal(error))
         | Error::Chain(ChainError::Trust(TrustError::Seal(error))) => seal(error),
+        Error::Statement(error) => statement(error),
         Error::Trust(error) | Error::Chain(ChainError::Trust(error)) => trust(error),
         Error::Channel(ChannelError::Expired { age, .. }) => return Some((Code::Expired, expired(*age))),
         Error::Channel(ChannelError::Yanked(Yank { instead: Some(version), .. })) => {
@@ -70,6 +72,15 @@ fn seal(error: &SealError) -> (Code, &'static str) {
         SealError::Changed { .. } | SealError::Document { .. } => {
             (Code::Mismatch, "the document was damaged or replaced, nothing was loaded; fetch it again")
         }
+    }
+}
+
+fn statement(error: &StatementError) -> (Code, &'static str) {
+    const HINT: &str = "the store was damaged or replaced, no channel was moved; tell the project";
+    match error {
+        StatementError::NotSigned { .. } => (Code::NotSigned, HINT),
+        StatementError::Untrusted { .. } => (Code::Untrusted, HINT),
+        StatementError::Other { .. } | StatementError::Paper { .. } => (Code::Mismatch, HINT),
     }
 }
 

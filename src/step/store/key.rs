@@ -27,6 +27,13 @@ impl Key {
         Self(format!("{project}/releases/{version}/{file}"))
     }
 
+    /// Another file of the same release.
+    #[must_use]
+    pub fn beside(&self, file: &str) -> Self {
+        let folder = self.0.rsplit_once('/').map_or("", |(folder, _)| folder);
+        Self(format!("{folder}/{file}"))
+    }
+
     /// What is behind a link: it has a name only for those who follow it.
     #[must_use]
     pub fn link() -> Self {
