@@ -126,8 +126,9 @@ impl Args {
         for archive in &release.archives {
             words.archive(&archive.file, archive);
         }
-        for statement in &published.statements {
-            words.row("statement", &statement.file);
+        if !published.statements.is_empty() {
+            words
+                .row("stated", "what is in them and what they were built of, each signed beside its archive");
         }
         for patch in &release.patches {
             words.row("patch", format!("{}  {}", patch.file, Size(patch.size)));

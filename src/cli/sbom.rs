@@ -1,25 +1,34 @@
 //! `imgforge sbom`
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use imgforge::flow;
-use imgforge::flow::build::{Workshop, plan};
+use imgforge::flow::build::plan;
+use imgforge::flow::sbom::{Papers, Vouched};
+use imgforge::model::attestation::Topic;
 use imgforge::model::name::{TierName, Version};
 use imgforge::model::plan::Ask;
 use imgforge::model::sbom::denied::{self, Pattern};
 use imgforge::model::sbom::{Inventory, changes, cyclonedx, spdx};
+use imgforge::step::progress::Event;
 use serde_json::json;
 
 use super::Context;
 use super::report::Failure;
+use super::verify::TrustArgs;
 use super::words::Words;
 use super::workshop::RecipeArgs;
 
-/// List the packages in images that were built
+/// List the packages in images: those that were built here, and those in archives
+///
+/// An archive says itself what is in it. Who vouches for that is said too: a pinned project, or the key of --key.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     recipes: RecipeArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -29,8 +38,8 @@ enum Command {
     /// Print what is in an image
     Show {
         /// Which image
-        #[arg(value_name = "TIER[@V]")]
-        image: Wanted,
+        #[arg(value_name = "TIER[@V]|FILE")]
+        image: Place,
         /// In which form
         #[arg(long, value_enum, default_value_t = Format::Words)]
         format: Format,
@@ -41,8 +50,8 @@ enum Command {
     /// a package has one.
     Licenses {
         /// Which image
-        #[arg(value_name = "TIER[@V]")]
-        image: Wanted,
+        #[arg(value_name = "TIER[@V]|FILE")]
+        image: Place,
         /// A licence as SPDX names it, such as AGPL-3.0-only; `AGPL-*` is all that begin so
         #[arg(long, value_name = "LICENSE")]
         deny: Vec<Pattern>,
@@ -50,11 +59,11 @@ enum Command {
     /// Print what changed from one image to another
     Diff {
         /// The image before
-        #[arg(value_name = "TIER[@V]")]
-        before: Wanted,
+        #[arg(value_name = "TIER[@V]|FILE")]
+        before: Place,
         /// The image now
-        #[arg(value_name = "TIER[@V]")]
-        now: Wanted,
+        #[arg(value_name = "TIER[@V]|FILE")]
+        now: Place,
     },
 }
 
@@ -84,33 +93,96 @@ impl std::str::FromStr for Wanted {
     }
 }
 
+/// An image that was built, or one in an archive.
+#[derive(Debug, Clone)]
+enum Place {
+    Built(Wanted),
+    Archive(PathBuf),
+}
+
+impl std::str::FromStr for Place {
+    type Err = imgforge::model::name::BadName;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_file = text.contains('/') || text.ends_with(".tar.gz");
+        if is_file { Ok(Self::Archive(text.into())) } else { text.parse().map(Self::Built) }
+    }
+}
+
 impl Args {
     pub(crate) fn run(self, context: &Context<'_>) -> Result<(), Failure> {
-        let workshop = self.recipes.workshop(context)?;
-        match self.command {
-            Command::Show { image, format } => show(&inventory(&workshop, image)?, format, context),
+        let Self { recipes, trust, command } = self;
+        let find = |image: Place| Source::open(image, &recipes, &trust, context);
+        match command {
+            Command::Show { image, format } => show(&find(image)?, format, context)?,
             Command::Licenses { image, mut deny } => {
                 deny.extend(context.config.endpoints.configuration()?.licenses.deny);
-                licenses(&inventory(&workshop, image)?, &deny, context)?;
+                licenses(&find(image)?.inventory()?, &deny, context)?;
             }
             Command::Diff { before, now } => {
-                diff(&inventory(&workshop, before)?, &inventory(&workshop, now)?, context);
+                diff(&find(before)?.inventory()?, &find(now)?.inventory()?, context);
             }
         }
         Ok(())
     }
 }
 
-fn inventory(workshop: &Workshop, wanted: Wanted) -> Result<Inventory, Failure> {
-    let plan = plan(workshop, &wanted.tier, &Ask { version: wanted.version, ..Ask::default() })?;
-    Ok(flow::sbom::of(workshop, &plan.tag, &plan.platform)?)
+/// Where a list of packages comes from.
+enum Source {
+    Built(Inventory),
+    Archive(Papers),
 }
 
-fn show(inventory: &Inventory, format: Format, context: &Context<'_>) {
+impl Source {
+    fn open(
+        image: Place,
+        recipes: &RecipeArgs,
+        trust: &TrustArgs,
+        context: &Context<'_>,
+    ) -> Result<Self, Failure> {
+        match image {
+            Place::Built(Wanted { tier, version }) => {
+                let workshop = recipes.workshop(context)?;
+                let plan = plan(&workshop, &tier, &Ask { version, ..Ask::default() })?;
+                Ok(Self::Built(flow::sbom::of(&workshop, &plan.tag, &plan.platform)?))
+            }
+            Place::Archive(file) => {
+                let trust = trust.any(context)?;
+                let papers = flow::sbom::open(&file, trust.as_ref(), &context.config.state)?;
+                if let Vouched::Nobody(why) = &papers.vouched {
+                    context
+                        .screen
+                        .hear(Event::Warning(&format!("nobody vouches for `{}`: {why}", file.display())));
+                }
+                Ok(Self::Archive(papers))
+            }
+        }
+    }
+
+    fn inventory(&self) -> Result<Inventory, Failure> {
+        match self {
+            Self::Built(inventory) => Ok(inventory.clone()),
+            Self::Archive(papers) => Ok(papers.inventory()?),
+        }
+    }
+
+    /// A document: an archive's own, byte for byte.
+    fn document(&self, topic: Topic) -> Result<String, Failure> {
+        match self {
+            Self::Built(inventory) if topic == Topic::Spdx => {
+                Ok(format!("{:#}\n", spdx::document(inventory)))
+            }
+            Self::Built(inventory) => Ok(format!("{:#}\n", cyclonedx::document(inventory))),
+            Self::Archive(papers) => Ok(String::from_utf8_lossy(&papers.read(topic)?).into_owned()),
+        }
+    }
+}
+
+fn show(source: &Source, format: Format, context: &Context<'_>) -> Result<(), Failure> {
     match format {
-        Format::Spdx => context.screen.text(&format!("{:#}\n", spdx::document(inventory))),
-        Format::Cyclonedx => context.screen.text(&format!("{:#}\n", cyclonedx::document(inventory))),
+        Format::Spdx => context.screen.text(&source.document(Topic::Spdx)?),
+        Format::Cyclonedx => context.screen.text(&source.document(Topic::Cyclonedx)?),
         Format::Words => {
+            let inventory = source.inventory()?;
             let mut words = Words::default();
             let mut counts: BTreeMap<String, usize> = BTreeMap::new();
             for package in &inventory.packages {
@@ -125,9 +197,23 @@ fn show(inventory: &Inventory, format: Format, context: &Context<'_>) {
             for unread in &inventory.unread {
                 words.row("unread", format!("/{}: {}", unread.path, unread.reason));
             }
-            context.screen.result(words.text(), &json!(inventory));
+            let mut object = json!(inventory);
+            if let Source::Archive(papers) = source {
+                object["signer"] = match &papers.vouched {
+                    Vouched::By { project, version, signer } => {
+                        words.row("signed", format!("release {version} of `{project}`, by {signer}"));
+                        json!(signer)
+                    }
+                    Vouched::Nobody(_) => {
+                        words.row("unsigned", "by nobody that this machine trusts");
+                        json!(null)
+                    }
+                };
+            }
+            context.screen.result(words.text(), &object);
         }
     }
+    Ok(())
 }
 
 fn licenses(inventory: &Inventory, deny: &[Pattern], context: &Context<'_>) -> Result<(), Failure> {

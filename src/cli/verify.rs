@@ -26,6 +26,12 @@ pub(crate) struct TrustArgs {
 }
 
 impl TrustArgs {
+    /// The same; nobody where no key is named and no project is pinned.
+    pub(crate) fn any(&self, context: &Context<'_>) -> Result<Option<Trust>, Failure> {
+        let nobody = self.key.is_none() && pin::all(&context.config.pins)?.is_empty();
+        if nobody { Ok(None) } else { self.trust(context).map(Some) }
+    }
+
     /// The key named, or those of the pinned projects.
     pub(crate) fn trust(&self, context: &Context<'_>) -> Result<Trust, Failure> {
         if let Some(file) = &self.key {

@@ -221,6 +221,12 @@ pub enum Error {
     /// A file whose name does not say what it is.
     #[error("`{0}` is not named like an archive: `<tier>-<version>-<os>-<arch>.tar.gz`")]
     FileName(String),
+    /// An archive that does not say what is in its image.
+    #[error("`{file}` holds no `{paper}`")]
+    NoPaper { file: String, paper: String },
+    /// A paper with other bytes than the archive's index says.
+    #[error("`{paper}` in `{archive}` is not the one that the archive's index names")]
+    OtherPaper { paper: String, archive: String },
     /// Files that cannot be in one release.
     #[error("`{0}` and `{1}` cannot be in one release: sign one version in one folder at a time")]
     Mixed(String, String),

@@ -100,8 +100,8 @@ pub enum StatementError {
         /// The archive.
         archive: String,
     },
-    /// A paper that is no JSON.
-    #[error("`{paper}` in `{archive}` is no JSON")]
+    /// A paper that is no such document.
+    #[error("`{paper}` in `{archive}` cannot be read")]
     Paper {
         /// Which paper.
         paper: String,

@@ -190,3 +190,40 @@ fn another_statement_is_refused() {
     let copied = good.strip_prefix(project.home.path("dist/store")).unwrap();
     assert!(fs::read(project.home.path("usb").join(copied)).unwrap() == fs::read(&good).unwrap());
 }
+
+#[test]
+fn an_archive_says_what_is_in_it_and_who_vouches_for_that() {
+    use crate::pushing::made_of;
+    use crate::workbench::layered;
+
+    let package = |version: &str| {
+        let text = format!("{{\"name\":\"two\",\"version\":\"{version}\",\"license\":\"MIT\"}}");
+        layered("t-says", &[("app/node_modules/two/package.json", text.into())])
+    };
+    let (home, _) = made_of("t-says", &package("2.0.0"));
+    let archive = "dist/tiny-1.0.0-linux-amd64.tar.gz";
+    let said = home.session(&["export", "tiny", "--quiet"]);
+    assert!(said.contains("warning: nobody knows what `t-says/tiny:1.0.0` was built of"), "{said}");
+    assert_session!(home.session(&["sbom", "show", archive, "--quiet"]), @"");
+    assert_session!(home.session(&["sbom", "--key", "keys/cosign.pub", "show", archive]), @"");
+
+    home.must(&["sign", archive, "--quiet"]);
+    home.must(&["trust", "add", "t-says", "--key", "keys/cosign.pub", "--from", "store"]);
+    assert_session!(home.session(&["sbom", "show", archive]), @"");
+    let shown = |image: &str, format: &str| -> Value {
+        serde_json::from_str(&home.must(&["sbom", "show", image, "--format", format])).unwrap()
+    };
+    for format in ["spdx", "cyclonedx"] {
+        assert_eq!(shown(archive, format), shown("tiny", format));
+    }
+    assert_session!(home.session(&["sbom", "diff", archive, "tiny"]), @"");
+    home.must(&["keys", "generate", "--output", "evil", "--quiet"]);
+    assert_session!(home.session(&["sbom", "--key", "evil/cosign.pub", "show", archive]), @"");
+    // An archive without papers.
+    let bare = crate::workbench::Bench::new("t-says-nothing");
+    let bare_archive = bare.archive("tiny", "1.0.0", "hello");
+    let path = bare.home.path("dist").join(bare_archive.file);
+    fs::create_dir_all(home.path("bare")).unwrap();
+    fs::copy(path, home.path("bare/tiny.tar.gz")).unwrap();
+    assert_session!(home.session(&["sbom", "show", "bare/tiny.tar.gz", "--quiet"]), @"");
+}

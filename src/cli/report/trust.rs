@@ -22,6 +22,10 @@ pub(super) fn signed(error: &Error) -> Option<(Code, String)> {
         | Error::Trust(TrustError::Seal(error))
         | Error::Chain(ChainError::Trust(TrustError::Seal(error))) => seal(error),
         Error::Statement(error) => statement(error),
+        Error::OtherPaper { .. } => (Code::Mismatch, "the file was damaged or replaced; fetch it again"),
+        Error::NoPaper { .. } => {
+            (Code::Usage, "it was packed without; ask the project for what it published")
+        }
         Error::Trust(error) | Error::Chain(ChainError::Trust(error)) => trust(error),
         Error::Channel(ChannelError::Expired { age, .. }) => return Some((Code::Expired, expired(*age))),
         Error::Channel(ChannelError::Yanked(Yank { instead: Some(version), .. })) => {
