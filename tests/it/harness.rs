@@ -93,7 +93,7 @@ fn home() -> impl Iterator<Item = (String, String)> {
     std::env::vars().filter(|(name, _)| ["HOME", "PATH", "IMGFORGE_TOOLS"].contains(&name.as_str()))
 }
 
-fn record(output: &Output, names: &[(&Path, &str)]) -> String {
+pub(crate) fn record(output: &Output, names: &[(&Path, &str)]) -> String {
     let mut text = format!("exit {}\n", output.status.code().unwrap_or(-1));
     for (name, bytes) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
         if !bytes.is_empty() {

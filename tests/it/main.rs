@@ -15,6 +15,7 @@ mod bucket;
 mod building;
 mod by_hand;
 mod channels;
+mod commands;
 mod compatible;
 mod contents;
 mod current;

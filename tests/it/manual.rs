@@ -45,7 +45,7 @@ fn help_reads_well() {
                    them
       mirror       Copy a verified release to another store, such as a folder on a USB stick
       prune        Remove releases that nobody needs any more, and what killed publications left
-      sbom         List the packages in images that were built
+      sbom         List the packages in images: those that were built here, and those in archives
       scan         Look for known vulnerabilities in images that were built, and refuse those that are
                    too bad
       channel      Look at channels, point one to another version, renew them before they expire

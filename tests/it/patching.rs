@@ -75,8 +75,9 @@ fn who_has_the_older_version_fetches_a_patch() {
     assert_session!(published.patched(), @"
     exit 0
     --- stdout
-    archive    t-1.1.0-linux-amd64.tar.gz  32.71 MB  sha256:[DIGEST]
-    patch      t-1.1.0-linux-amd64.from-1.0.0.patch  1.0 kB
+    archive    t-1.1.0-linux-amd64.tar.gz  32.73 MB  sha256:[DIGEST]
+    stated     what is in them and what they were built of, each signed beside its archive
+    patch      t-1.1.0-linux-amd64.from-1.0.0.patch  1.2 kB
     release    t-patch 1.1.0, sealed by key sha256:[DIGEST]
     channel    stable points to 1.1.0 (sequence 2, expires [TIME])
     store      dist/store
@@ -89,7 +90,7 @@ fn who_has_the_older_version_fetches_a_patch() {
     release    t-patch 1.1.0, sealed by key sha256:[DIGEST]
     archive    [HOME]/.cache/imgforge/archives/t-patch/t-1.1.0-linux-amd64.tar.gz  every byte matches
     verified   [MANY] members, 4 layers, [SIZE] unpacked
-    transfer   24.6 kB downloaded of 32.7 MB, 30.3 MB were here, 2.3 MB made with a patch
+    transfer   25.3 kB downloaded of 32.7 MB, 30.3 MB were here, 2.3 MB made with a patch
     image      t-patch/t:1.1.0  not loaded
     integrity  OK
     freshness  OK
@@ -97,7 +98,7 @@ fn who_has_the_older_version_fetches_a_patch() {
     next       imgforge fetch --verify [HOME]/.cache/imgforge/archives/t-patch/t-1.1.0-linux-amd64.tar.gz --key keys/cosign.pub  # gives it to Docker, and asks Docker what it has
     --- stderr
     taking what is the same from archives that are here
-    downloading `t-1.1.0-linux-amd64.from-1.0.0.patch`: 1.0 kB instead of 2.3 MB
+    downloading `t-1.1.0-linux-amd64.from-1.0.0.patch`: 1.2 kB instead of 2.3 MB
     verifying `t-1.1.0-linux-amd64.tar.gz`
     ");
     let (_, bytes) = web.took();
@@ -119,8 +120,9 @@ fn who_has_the_older_version_fetches_a_patch() {
     assert_session!(published.patched(), @"
     exit 0
     --- stdout
-    archive    t-1.1.0-linux-amd64.tar.gz  32.71 MB  sha256:[DIGEST]
-    patch      t-1.1.0-linux-amd64.from-1.0.0.patch  1.0 kB
+    archive    t-1.1.0-linux-amd64.tar.gz  32.73 MB  sha256:[DIGEST]
+    stated     what is in them and what they were built of, each signed beside its archive
+    patch      t-1.1.0-linux-amd64.from-1.0.0.patch  1.2 kB
     release    t-patch 1.1.0, sealed by key sha256:[DIGEST]
     channel    stable points to 1.1.0 (sequence 2, expires [TIME])
     store      dist/store

@@ -196,34 +196,70 @@ fn an_archive_says_what_is_in_it_and_who_vouches_for_that() {
     use crate::pushing::made_of;
     use crate::workbench::layered;
 
-    let package = |version: &str| {
-        let text = format!("{{\"name\":\"two\",\"version\":\"{version}\",\"license\":\"MIT\"}}");
-        layered("t-says", &[("app/node_modules/two/package.json", text.into())])
-    };
-    let (home, _) = made_of("t-says", &package("2.0.0"));
+    let text = b"{\"name\":\"two\",\"version\":\"2.0.0\",\"license\":\"MIT\"}";
+    let layer = layered("t-says", &[("app/node_modules/two/package.json", text.to_vec())]);
+    let (home, _) = made_of("t-says", &layer);
     let archive = "dist/tiny-1.0.0-linux-amd64.tar.gz";
-    let said = home.session(&["export", "tiny", "--quiet"]);
+    let said = home.session(&["export", "tiny"]);
     assert!(said.contains("warning: nobody knows what `t-says/tiny:1.0.0` was built of"), "{said}");
-    assert_session!(home.session(&["sbom", "show", archive, "--quiet"]), @"");
-    assert_session!(home.session(&["sbom", "--key", "keys/cosign.pub", "show", archive]), @"");
+    assert_session!(home.session(&["sbom", "show", archive]), @"
+    exit 0
+    --- stdout
+    npm        two 2.0.0  MIT
+    total      1 npm
+    unsigned   by nobody that this machine trusts
+    --- stderr
+    warning: nobody vouches for `dist/tiny-1.0.0-linux-amd64.tar.gz`: no project is pinned here, and no key was named
+    ");
+    assert_session!(home.session(&["sbom", "--key", "keys/cosign.pub", "show", archive]), @"
+    exit 10
+    --- stderr
+    error: `dist/tiny-1.0.0-linux-amd64.tar.gz` is no archive that carries its release
+
+    hint: ask for an archive that `imgforge release` published
+    ");
 
     home.must(&["sign", archive, "--quiet"]);
     home.must(&["trust", "add", "t-says", "--key", "keys/cosign.pub", "--from", "store"]);
-    assert_session!(home.session(&["sbom", "show", archive]), @"");
+    assert_session!(home.session(&["sbom", "show", archive]), @"
+    exit 0
+    --- stdout
+    npm        two 2.0.0  MIT
+    total      1 npm
+    signed     release 1.0.0 of `t-says`, by sha256:[DIGEST]
+    ");
     let shown = |image: &str, format: &str| -> Value {
         serde_json::from_str(&home.must(&["sbom", "show", image, "--format", format])).unwrap()
     };
     for format in ["spdx", "cyclonedx"] {
         assert_eq!(shown(archive, format), shown("tiny", format));
     }
-    assert_session!(home.session(&["sbom", "diff", archive, "tiny"]), @"");
+    assert_session!(home.session(&["sbom", "diff", archive, "tiny"]), @"
+    exit 0
+    --- stdout
+    equal      the same packages in the same versions
+    ");
     home.must(&["keys", "generate", "--output", "evil", "--quiet"]);
-    assert_session!(home.session(&["sbom", "--key", "evil/cosign.pub", "show", archive]), @"");
+    assert_session!(home.session(&["sbom", "--key", "evil/cosign.pub", "show", archive]), @"
+    exit 11
+    --- stderr
+    error: the release is sealed by no trusted key
+      cause: it says that key sha256:[DIGEST] sealed it
+
+    hint: nothing was loaded; compare your key with the project's: `imgforge trust show`
+    ");
     // An archive without papers.
     let bare = crate::workbench::Bench::new("t-says-nothing");
     let bare_archive = bare.archive("tiny", "1.0.0", "hello");
     let path = bare.home.path("dist").join(bare_archive.file);
     fs::create_dir_all(home.path("bare")).unwrap();
     fs::copy(path, home.path("bare/tiny.tar.gz")).unwrap();
-    assert_session!(home.session(&["sbom", "show", "bare/tiny.tar.gz", "--quiet"]), @"");
+    assert_session!(home.session(&["sbom", "show", "bare/tiny.tar.gz"]), @"
+    exit 2
+    --- stderr
+    warning: nobody vouches for `bare/tiny.tar.gz`: nobody signed the archive
+    error: `bare/tiny.tar.gz` holds no `cyclonedx.json`
+
+    hint: it was packed without; ask the project for what it published
+    ");
 }

@@ -59,7 +59,7 @@ pub fn inventory(image: &Image, document: &[u8]) -> Result<Inventory, serde_json
             distribution.get_or_insert(Distribution {
                 id: id.to_owned(),
                 version: version.to_owned(),
-                codename: None,
+                codename: String::new(),
             });
         }
         let architecture = qualifier("arch");
