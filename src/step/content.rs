@@ -3,6 +3,8 @@
 //! Blobs are named by digest and written once. `index.json` lists one manifest for each tag; a
 //! lock guards its change. Any OCI tool can read the folder.
 
+mod notes;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
@@ -51,12 +53,6 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const ORIGIN: &str = "dev.imgforge.origin";
 const INPUTS: &str = "dev.imgforge.inputs";
 const CHARTER: &str = "dev.imgforge.charter";
-
-/// What layers come to in archives as they are cut and compressed now; the name changes with that.
-const ARCHIVED: &str = "archived-1";
-
-/// What is stated of images: which plan made them last.
-const STATED: &str = "stated-1";
 
 /// Manifests and configurations are small; a larger one is an error, not an allocation.
 const MAX_DOCUMENT: usize = 4 << 20;
@@ -253,50 +249,6 @@ impl ContentStore {
         let image = Image::new(tag.clone(), platform.clone(), &config, layers)
             .map_err(|error| ContentError::Image(tag.clone(), error))?;
         Ok((image, config))
-    }
-
-    /// What a blob comes to in an archive, if it was ever packed.
-    #[must_use]
-    pub fn archived_size(&self, digest: &Digest) -> Option<u64> {
-        let text = atomic::read_bounded(&self.archived(digest), 32).ok()?;
-        String::from_utf8(text).ok()?.trim().parse().ok()
-    }
-
-    /// Remembers it.
-    pub fn remember_archived_size(&self, digest: &Digest, size: u64) -> Result<(), ContentError> {
-        self.note(&self.archived(digest), format!("{size}\n").as_bytes())
-    }
-
-    fn note(&self, path: &Path, bytes: &[u8]) -> Result<(), ContentError> {
-        let write = || {
-            fs::create_dir_all(path.parent().unwrap_or(&self.folder))?;
-            atomic::write(path, bytes, 0o644)
-        };
-        write().map_err(|error| self.io(error))
-    }
-
-    fn archived(&self, digest: &Digest) -> PathBuf {
-        self.folder.join(ARCHIVED).join(digest.hex())
-    }
-
-    /// Where an image comes from, as the build that made it last stated it.
-    #[must_use]
-    pub fn provenance(&self, image: &Image) -> Option<Vec<u8>> {
-        atomic::read_bounded(&self.stated(image), MAX_DOCUMENT).ok()
-    }
-
-    /// Remembers it.
-    pub fn remember_provenance(&self, image: &Image, stated: &[u8]) -> Result<(), ContentError> {
-        if self.provenance(image).is_some_and(|known| known == stated) {
-            return Ok(());
-        }
-        self.note(&self.stated(image), stated)
-    }
-
-    /// Images of two platforms share a tag, and the same image may have two.
-    fn stated(&self, image: &Image) -> PathBuf {
-        let name = Digest::of(format!("{} {}", image.tag, image.manifest.digest).as_bytes()).hex();
-        self.folder.join(STATED).join(name)
     }
 
     /// A file without a name on the store's disk, for what is on its way in.

@@ -1,0 +1,61 @@
+//! What the store notes beside its blobs: what they come to in archives, and what images were built of.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{ContentError, ContentStore, MAX_DOCUMENT};
+use crate::model::digest::Digest;
+use crate::model::image::Image;
+use crate::step::atomic;
+
+/// What layers come to in archives as they are cut and compressed now; the name changes with that.
+const ARCHIVED: &str = "archived-1";
+
+/// What is stated of images: which plan made them last.
+const STATED: &str = "stated-1";
+
+impl ContentStore {
+    /// What a blob comes to in an archive, if it was ever packed.
+    #[must_use]
+    pub fn archived_size(&self, digest: &Digest) -> Option<u64> {
+        let text = atomic::read_bounded(&self.archived(digest), 32).ok()?;
+        String::from_utf8(text).ok()?.trim().parse().ok()
+    }
+
+    /// Remembers it.
+    pub fn remember_archived_size(&self, digest: &Digest, size: u64) -> Result<(), ContentError> {
+        self.note(&self.archived(digest), format!("{size}\n").as_bytes())
+    }
+
+    fn note(&self, path: &Path, bytes: &[u8]) -> Result<(), ContentError> {
+        let write = || {
+            fs::create_dir_all(path.parent().unwrap_or(&self.folder))?;
+            atomic::write(path, bytes, 0o644)
+        };
+        write().map_err(|error| self.io(error))
+    }
+
+    fn archived(&self, digest: &Digest) -> PathBuf {
+        self.folder.join(ARCHIVED).join(digest.hex())
+    }
+
+    /// Where an image comes from, as the build that made it last stated it.
+    #[must_use]
+    pub fn provenance(&self, image: &Image) -> Option<Vec<u8>> {
+        atomic::read_bounded(&self.stated(image), MAX_DOCUMENT).ok()
+    }
+
+    /// Remembers it.
+    pub fn remember_provenance(&self, image: &Image, stated: &[u8]) -> Result<(), ContentError> {
+        if self.provenance(image).is_some_and(|known| known == stated) {
+            return Ok(());
+        }
+        self.note(&self.stated(image), stated)
+    }
+
+    /// Images of two platforms share a tag, and the same image may have two.
+    fn stated(&self, image: &Image) -> PathBuf {
+        let name = Digest::of(format!("{} {}", image.tag, image.manifest.digest).as_bytes()).hex();
+        self.folder.join(STATED).join(name)
+    }
+}
