@@ -119,7 +119,7 @@ fn every_command_in_the_documents_parses() {
         assert!(output.status.success(), "{document}: {arguments:?}\n{}", record(&output, &[]));
     }
     // The check can fail.
-    for wrong in [vec!["fetch", "oracle", "--verfiy"], vec!["relase", "oracle"], vec!["fetch", "a", "b"]] {
+    for wrong in [vec!["fetch", "oracle", "--unknown"], vec!["unknown", "oracle"], vec!["fetch", "a", "b"]] {
         let wrong: Vec<String> = wrong.into_iter().map(str::to_owned).collect();
         assert!(!said(&wrong).status.success(), "{wrong:?}");
     }
