@@ -126,7 +126,7 @@ fn every_command_in_the_documents_parses() {
 }
 
 /// What is not run here: the document, how the command begins, and why.
-const ELSEWHERE: [(&str, &str, &str); 23] = [
+const ELSEWHERE: [(&str, &str, &str); 24] = [
     ("README.md", "make ", "runs this test itself, or what `journey.rs` does"),
     ("README.md", "cargo build", "the program is built already"),
     ("README.md", "read -rs", "asks for a password; the tests have one"),
@@ -148,6 +148,7 @@ const ELSEWHERE: [(&str, &str, &str); 23] = [
     ("docs/publishing.md", "openssl dgst", "`installing.rs` makes and signs such a release"),
     ("docs/publishing.md", "imgforge push", "needs a registry; `pushing.rs` has one"),
     ("docs/runtime.md", "docker run", "`runtime.rs` runs containers"),
+    ("docs/scanning.md", "imgforge scan", "needs data of OSV or Debian; `scanning.rs` has some"),
     ("docs/security.md", "imgforge trust", "keys of several people; `rotation.rs` has them"),
     ("docs/verify-without-imgforge.md", "", "`by_hand.rs` runs all of it"),
 ];
