@@ -135,6 +135,7 @@ fn the_same_bytes_everywhere() {
     golden layer 1 6f2ec41aa8e8
     golden layer 2 b9338a910f62
     ");
+    crate::policy::holds_on("DOCKER_HOST", &classic.host());
     caches(&project, &current, &classic);
     layers_of_others_stay(&[&classic, &current]);
 }
