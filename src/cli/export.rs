@@ -37,12 +37,13 @@ impl Args {
     pub(crate) fn run(self, context: &Context<'_>) -> Result<(), Failure> {
         let workshop = self.recipes.workshop(context)?;
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
+        let mut packing = flow::export::Packing::into(&self.output, threads());
         let mut words = Words::default();
         let mut archives = Vec::new();
         for tier in &self.tiers {
             let (version, platform) = (self.version.clone(), self.platform.clone());
             let ask = Ask { version, platform, ..Ask::default() };
-            let exported = flow::export::export(&workshop, tier, &ask, &self.output, threads(), &hear)?;
+            let exported = flow::export::export(&workshop, tier, &ask, &mut packing, &hear)?;
             words.archive(exported.path.display(), &exported.archive);
             archives.push(json!({"path": exported.path, "archive": exported.archive}));
         }

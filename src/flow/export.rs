@@ -13,7 +13,7 @@ use crate::model::release::Archive;
 use crate::model::sbom::{cyclonedx, spdx};
 use crate::step::content::ContentStore;
 use crate::step::inventory;
-use crate::step::pack::{self, Packed};
+use crate::step::pack::{self, Known, Packed};
 use crate::step::progress::{Event, Hear, Work};
 
 /// An archive that was written.
@@ -25,19 +25,33 @@ pub struct Exported {
     pub archive: Archive,
 }
 
+/// Where archives go, and what the ones before have in common with the next.
+pub struct Packing<'a> {
+    folder: &'a Path,
+    threads: usize,
+    known: Known,
+}
+
+impl<'a> Packing<'a> {
+    /// Into this folder, with so many threads that compress.
+    #[must_use]
+    pub fn into(folder: &'a Path, threads: usize) -> Self {
+        Self { folder, threads, known: Known::default() }
+    }
+}
+
 /// Packs the image of a tier that was built before.
 pub fn export(
     workshop: &Workshop,
     tier: &TierName,
     ask: &Ask,
-    folder: &Path,
-    threads: usize,
+    packing: &mut Packing<'_>,
     hear: Hear<'_>,
 ) -> Result<Exported, Error> {
     let plan = plan(workshop, tier, ask)?;
     let store = ContentStore::open(&workshop.content)?;
     let (image, _) = store.image(&plan.tag, &plan.platform)?;
-    pack(image, tier, &plan.version, &store, folder, threads, hear)
+    pack(image, tier, &plan.version, &store, packing, hear)
 }
 
 /// Packs an image, and what is stated of it.
@@ -46,17 +60,16 @@ pub fn pack(
     tier: &TierName,
     version: &Version,
     store: &ContentStore,
-    folder: &Path,
-    threads: usize,
+    packing: &mut Packing<'_>,
     hear: Hear<'_>,
 ) -> Result<Exported, Error> {
     let file = archive::file_name(tier, version, &image.platform);
-    let path = folder.join(&file);
+    let path = packing.folder.join(&file);
     hear(Event::Doing(&format!("packing `{file}`")));
     let begun = Work::Pack.begin();
     let papers = papers(&image, store, hear)?;
     let Packed { body: Blob { digest, size }, index } =
-        pack::pack(&image, &papers, store, &path, threads, hear)?;
+        pack::pack(&image, &papers, store, &path, packing.threads, &mut packing.known, hear)?;
     begun.end(&file, hear);
     Ok(Exported { path, archive: Archive { tier: tier.clone(), file, size, digest, index, image } })
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Error;
 use super::build::{Tools, Workshop, build_for};
 use super::choose::release_of;
-use super::export::pack;
+use super::export::{Packing, pack};
 use super::obtain::{self, Supply};
 use super::patch;
 use super::pointer::{self, Current, Place, Publisher, Role};
@@ -172,9 +172,11 @@ async fn make(
     if let Some(gate) = &ask.gate {
         gate.pass(&images, ask.now, &store, hear).await?;
     }
+    let mut packing = Packing::into(&ask.folder, ask.threads);
     for (tier, image) in ask.tiers.iter().cycle().zip(images) {
-        archives.push(pack(image, tier, &ask.version, &store, &ask.folder, ask.threads, hear)?.archive);
+        archives.push(pack(image, tier, &ask.version, &store, &mut packing, hear)?.archive);
     }
+    drop(packing);
     archives.sort_by(|one, other| one.file.cmp(&other.file));
     let patches = patch::make(ask, publisher, &older, &archives, hear).await?;
     let (project, version) = (publisher.project.clone(), ask.version.clone());

@@ -78,7 +78,7 @@ impl Bench {
     }
 
     fn pack(&self, image: &Image, to: &Path) -> Packed {
-        pack::pack(image, &[], &self.store, to, THREADS, &|_| {}).unwrap()
+        pack::pack(image, &[], &self.store, to, THREADS, &mut pack::Known::default(), &|_| {}).unwrap()
     }
 
     /// Packs and signs a release.

@@ -87,7 +87,8 @@ impl Bench {
         let tier = tier.parse().unwrap();
         let file = file_name(&tier, &version.parse().unwrap(), &image.platform);
         let target = self.home.path("dist").join(&file);
-        let Packed { body, index } = pack::pack(&image, &[], &store, &target, 2, &|_| {}).unwrap();
+        let Packed { body, index } =
+            pack::pack(&image, &[], &store, &target, 2, &mut pack::Known::default(), &|_| {}).unwrap();
         Archive { tier, file, size: body.size, digest: body.digest, index, image }
     }
 
@@ -95,9 +96,9 @@ impl Bench {
     pub(crate) fn stated(&self, tier: &str, version: &str, (store, image): (ContentStore, Image)) -> Archive {
         store.remember_provenance(&image, b"{\"buildDefinition\":{}}").unwrap();
         let (tier, version) = (tier.parse().unwrap(), version.parse().unwrap());
-        flow::export::pack(image, &tier, &version, &store, &self.home.path("dist"), 2, &|_| {})
-            .unwrap()
-            .archive
+        let folder = self.home.path("dist");
+        let mut packing = flow::export::Packing::into(&folder, 2);
+        flow::export::pack(image, &tier, &version, &store, &mut packing, &|_| {}).unwrap().archive
     }
 
     /// A release of these archives.
