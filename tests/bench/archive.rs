@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -32,6 +32,10 @@ use imgforge::step::keyring::{self, SigningKey};
 use imgforge::step::pack::{self, Packed};
 use imgforge::step::patch::{self, Made, Side};
 use imgforge::step::{append, sign};
+
+mod peers;
+
+use peers::{Desync, Zsync, tried};
 
 const ROUNDS: usize = 3;
 const THREADS: usize = 2;
@@ -195,10 +199,11 @@ impl Bench {
         let have: BTreeSet<&str> = releases[0][1..].iter().copied().collect();
         let first = self.folder.join(format!("{}.tar", releases[0][0]));
         let desync = Desync::new(&self.folder, &first);
+        let zsync = Zsync::new(&self.folder, &first);
         println!(
-            "| update | whole file | layers that differ | desync | zstd --patch-from | **imgforge** | share | requests | **with a patch** | share |"
+            "| update | whole file | layers that differ | desync | zsync | zstd --patch-from | **imgforge** | share | requests | **with a patch** | share |"
         );
-        println!("|---|---|---|---|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|---|---|---|---|");
         for release in &releases[1..] {
             let (new, tar) = (self.archive(release), self.tar(release));
             let (opened, before) = (inspect::open(&new).unwrap(), inspect::open(old).unwrap());
@@ -224,11 +229,12 @@ impl Bench {
             let zstd = tried(&zstd).then(|| size(&patch));
             let patched = self.patched(old, &new) + opened.tail_size();
             println!(
-                "| {} | {} | {} | {} | {} | **{}** | {:.2} % | {} | **{}** | {:.2} % |",
+                "| {} | {} | {} | {} | {} | {} | **{}** | {:.2} % | {} | **{}** | {:.2} % |",
                 release[0],
                 megabytes(opened.size),
                 megabytes(layers),
                 desync.as_ref().map_or("-".to_owned(), |desync| megabytes(desync.cost(&tar))),
+                zsync.as_ref().map_or("-".to_owned(), |zsync| megabytes(zsync.cost(&tar))),
                 zstd.map_or("-".to_owned(), megabytes),
                 megabytes(fetched),
                 100.0 * fetched as f64 / opened.size as f64,
@@ -248,44 +254,6 @@ fn side(path: &Path) -> Side {
     Side { file: Arc::new(file), index: Arc::new(index) }
 }
 
-/// A chunk store of desync, with what the first release has.
-struct Desync(PathBuf);
-
-impl Desync {
-    fn new(folder: &Path, tar: &Path) -> Option<Self> {
-        let desync = Self(folder.join("desync"));
-        let _ = fs::remove_dir_all(&desync.0);
-        fs::create_dir(&desync.0).unwrap();
-        desync.make("old", tar).then_some(desync)
-    }
-
-    fn make(&self, store: &str, tar: &Path) -> bool {
-        fs::create_dir_all(self.0.join(store)).unwrap();
-        let folder = self.0.display();
-        tried(&format!(
-            "desync make -n {THREADS} -s {folder}/{store} {folder}/{store}.caibx {}",
-            tar.display()
-        ))
-    }
-
-    /// Chunks that the first release lacks, and the index.
-    fn cost(&self, tar: &Path) -> u64 {
-        let _ = fs::remove_dir_all(self.0.join("new"));
-        assert!(self.make("new", tar));
-        let mut cost = size(&self.0.join("new.caibx"));
-        for folder in fs::read_dir(self.0.join("new")).unwrap() {
-            let folder = folder.unwrap();
-            for chunk in fs::read_dir(folder.path()).unwrap() {
-                let chunk = chunk.unwrap();
-                if !self.0.join("old").join(folder.file_name()).join(chunk.file_name()).exists() {
-                    cost += chunk.metadata().unwrap().len();
-                }
-            }
-        }
-        cost
-    }
-}
-
 /// Runs each in turn, several times, and gives the median seconds of each.
 fn turns<'a>(work: &mut [(&'a str, &mut dyn FnMut())]) -> Vec<(&'a str, f64)> {
     let mut seconds = vec![Vec::new(); work.len()];
@@ -303,18 +271,11 @@ fn turns<'a>(work: &mut [(&'a str, &mut dyn FnMut())]) -> Vec<(&'a str, f64)> {
     work.iter().zip(&mut seconds).map(|((name, _), seconds)| (*name, median(seconds))).collect()
 }
 
-fn shell(script: &str) {
+pub(crate) fn shell(script: &str) {
     assert!(Command::new("sh").args(["-c", script]).status().unwrap().success(), "{script}");
 }
 
-/// Runs a tool that may not be there.
-fn tried(script: &str) -> bool {
-    let mut command = Command::new("sh");
-    command.args(["-c", script]).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().unwrap().success()
-}
-
-fn size(path: &Path) -> u64 {
+pub(crate) fn size(path: &Path) -> u64 {
     fs::metadata(path).unwrap().len()
 }
 
