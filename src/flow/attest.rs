@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Error;
-use super::build::{Tools, Workshop, charters, inputs, plans, round};
+use super::build::{Family, Tools, Workshop, plans};
 use crate::model::archive;
 use crate::model::attestation::{Attestation, Topic};
 use crate::model::document::Subject;
@@ -13,7 +13,6 @@ use crate::model::plan::Ask;
 use crate::model::sbom::{cyclonedx, spdx};
 use crate::model::{provenance, registry};
 use crate::step::build::Steps;
-use crate::step::content::ContentStore;
 use crate::step::keyring::SigningKey;
 use crate::step::progress::{Event, Hear};
 use crate::step::{beside, inventory, sign};
@@ -41,14 +40,12 @@ pub async fn attest(
     hear: Hear<'_>,
 ) -> Result<Vec<Attested>, Error> {
     let plans = plans(workshop, tiers, ask)?;
-    let charters = charters(tools, &plans);
-    let store = ContentStore::open(&workshop.content)?;
-    let inputs = inputs(workshop, tools, &plans, &charters, &store, Steps::Cached, hear).await?;
-    let images = round(tools, &plans, &charters, &inputs, &store, hear).await?;
+    let family = Family::gather(workshop, tools, plans, Steps::Cached, hear).await?;
+    let images = family.build(hear).await?;
     let mut all = Vec::new();
-    for ((plan, context), image) in plans.iter().zip(&inputs.contexts).zip(images) {
+    for ((plan, context), image) in family.plans().zip(images) {
         hear(Event::Doing(&format!("stating what `{}` is", plan.tag)));
-        let packages = inventory::image(&image, &store)?;
+        let packages = inventory::image(&image, family.store())?;
         let file = archive::file_name(&plan.tier, &plan.version, &image.platform);
         let mut subjects = Attestation::of_parts(&image);
         let archive = beside::measure(&folder.join(&file))?;
