@@ -12,8 +12,8 @@ use crate::model::plan::Ask;
 use crate::model::release::Archive;
 use crate::model::sbom::{cyclonedx, spdx};
 use crate::step::content::ContentStore;
-use crate::step::inventory;
-use crate::step::pack::{self, Known, Packed};
+use crate::step::inventory::{self, InventoryError};
+use crate::step::pack::{self, Known, PackError, Packed};
 use crate::step::progress::{Event, Hear, Work};
 
 /// An archive that was written.
@@ -77,7 +77,7 @@ pub fn pack(
 /// What is stated of an image, as documents in the content store. All of it follows from the image and from
 /// what it was built of, so the archive stays the same.
 fn papers(image: &Image, store: &ContentStore, hear: Hear<'_>) -> Result<Vec<Paper>, Error> {
-    let packages = inventory::image(image, store)?;
+    let packages = inventory::image(image, store).map_err(|error| damaged(error, store))?;
     let origin = store.provenance(image);
     if origin.is_none() {
         hear(Event::Warning(&format!(
@@ -98,4 +98,15 @@ fn papers(image: &Image, store: &ContentStore, hear: Hear<'_>) -> Result<Vec<Pap
         }
     }
     Ok(papers)
+}
+
+/// A layer that cannot be read may have changed on disk, and that is mended by building again.
+fn damaged(error: InventoryError, store: &ContentStore) -> Error {
+    match error {
+        InventoryError::Read(expected, source) => match store.damage(&expected) {
+            Ok(Some(found)) => PackError::Damaged { expected, found }.into(),
+            _ => InventoryError::Read(expected, source).into(),
+        },
+        error => error.into(),
+    }
 }

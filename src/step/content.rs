@@ -144,17 +144,27 @@ impl ContentStore {
 
     /// The size of a blob that is here with the right bytes; one with others is removed.
     pub fn checked(&self, digest: &Digest) -> Result<Option<u64>, ContentError> {
-        let mut file = match File::open(self.path(digest)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.io(error)),
-        };
-        let found = stream::measure(&mut file).map_err(|error| self.io(error))?;
-        if found.digest == *digest {
-            return Ok(Some(found.size));
+        match self.measured(digest)? {
+            Some(found) if found.digest == *digest => Ok(Some(found.size)),
+            Some(_) => self.discard(digest).map(|()| None),
+            None => Ok(None),
         }
-        self.discard(digest)?;
-        Ok(None)
+    }
+
+    /// The digest that the bytes of a blob really have, if that is another one; the blob is removed then.
+    pub fn damage(&self, digest: &Digest) -> Result<Option<Digest>, ContentError> {
+        match self.measured(digest)? {
+            Some(found) if found.digest != *digest => self.discard(digest).map(|()| Some(found.digest)),
+            _ => Ok(None),
+        }
+    }
+
+    fn measured(&self, digest: &Digest) -> Result<Option<Blob>, ContentError> {
+        let measure = || stream::measure(&mut File::open(self.path(digest))?).map(Some);
+        match measure() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            measured => measured.map_err(|error| self.io(error)),
+        }
     }
 
     /// Begins a blob that comes in pieces.
