@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 use imgforge::flow::fetch::Fetched;
 use imgforge::flow::obtain::Origin;
 use imgforge::model::channel::Freshness;
+use imgforge::model::image::Image;
+use imgforge::model::name::ImageTag;
 use imgforge::model::report::Freshness as Word;
 use imgforge::model::size::Size;
 use imgforge::step::disk;
-use imgforge::step::load::Own;
+use imgforge::step::load::{Loaded, Own};
 use serde_json::json;
 
 use super::Context;
@@ -38,16 +40,11 @@ pub(crate) fn show(context: &Context<'_>, fetched: &Fetched, again: &str) {
             words.row("transfer", format!("{fetched} downloaded of {size}, {kept} were here{made}"));
         }
     }
-    match &fetched.loaded {
-        Some(loaded) => words
-            .row("image", format!("{}  {}", archive.image.tag, loaded.id))
-            .row("proof", "Docker has this image: its ID, layers and platform are the signed ones;")
-            .row("", said(loaded.own)),
-        None if fetched.is_loaded => words
-            .row("image", &archive.image.tag)
-            .row("proof", "not asked for: `--verify` also asks Docker what it has"),
-        None => words.row("image", format!("{}  not loaded", archive.image.tag)),
-    };
+    if fetched.is_loaded {
+        proof(&mut words, &archive.image.tag, fetched.loaded.as_ref());
+    } else {
+        words.row("image", format!("{}  not loaded", archive.image.tag));
+    }
     words.row("integrity", "OK");
     let (fresh, freshness) = match (&fetched.channel, &fetched.currency) {
         (Some((_, Freshness::Fresh)), _) => ("OK".to_owned(), Word::Fresh),
@@ -72,25 +69,45 @@ pub(crate) fn show(context: &Context<'_>, fetched: &Fetched, again: &str) {
         }));
 }
 
-/// What a container of the image showed.
-pub(crate) fn said(own: Own) -> &'static str {
-    match own {
-        Own::Check => "a container of it ran the image's own check without a network, and was removed",
-        Own::Nothing => "a container was created from it and removed",
+/// How far it is proven that Docker has an image that it was given.
+pub(super) fn proof(words: &mut Words, tag: &ImageTag, loaded: Option<&Loaded>) {
+    let Some(loaded) = loaded else {
+        words.row("image", tag).row("proof", "not asked for: `--verify` also asks Docker what it has");
+        return;
+    };
+    words
+        .row("image", format!("{tag}  {}", loaded.id))
+        .row("proof", "Docker has this image: its ID, layers and platform are the signed ones;")
+        .row(
+            "",
+            match loaded.own {
+                Own::Check => {
+                    "a container of it ran the image's own check without a network, and was removed"
+                }
+                Own::Nothing => "a container was created from it and removed",
+            },
+        );
+}
+
+/// What was taken where, and what is left.
+fn room(context: &Context<'_>, fetched: &Fetched) -> String {
+    let place = if fetched.path.starts_with(&context.config.cache) { " in the cache" } else { "" };
+    let mut taken = format!("{}{place}", Size(fetched.origin.size));
+    if fetched.is_loaded {
+        // Writing to a string cannot fail.
+        let _ = write!(taken, ", {}", in_docker(&fetched.archive.image));
     }
+    left(context, taken)
+}
+
+/// What an image takes in an engine that had none of it.
+pub(super) fn in_docker(image: &Image) -> String {
+    format!("at most {} in Docker", Size(image.unique_layers().iter().map(|layer| layer.size).sum()))
 }
 
 /// What was taken, and what is left.
-fn room(context: &Context<'_>, fetched: &Fetched) -> String {
-    let cache = &context.config.cache;
-    let place = if fetched.path.starts_with(cache) { " in the cache" } else { "" };
-    let mut taken = format!("{}{place}", Size(fetched.origin.size));
-    if fetched.is_loaded {
-        let layers = fetched.archive.image.unique_layers().iter().map(|layer| layer.size).sum();
-        // Writing to a string cannot fail.
-        let _ = write!(taken, ", at most {} in Docker", Size(layers));
-    }
-    match disk::free(cache) {
+pub(super) fn left(context: &Context<'_>, taken: String) -> String {
+    match disk::free(&context.config.cache) {
         Ok(free) => format!("{taken}, {} free", Size(free)),
         Err(_) => taken,
     }
@@ -98,13 +115,20 @@ fn room(context: &Context<'_>, fetched: &Fetched) -> String {
 
 /// What to type next.
 fn next(fetched: &Fetched, again: &str) -> String {
-    let tag = &fetched.archive.image.tag;
-    match fetched.loaded.as_ref().map(|loaded| loaded.own) {
+    if fetched.is_loaded {
+        go_on(&fetched.archive.image.tag, fetched.loaded.as_ref(), again)
+    } else {
+        format!("{again}  # gives it to Docker, and asks Docker what it has")
+    }
+}
+
+/// What to type next about an image that Docker was given.
+pub(super) fn go_on(tag: &ImageTag, loaded: Option<&Loaded>, again: &str) -> String {
+    match loaded.map(|loaded| loaded.own) {
         Some(Own::Check) => {
             format!("docker run --rm {tag}  # says which settings it misses; nothing was started")
         }
         Some(Own::Nothing) => format!("docker run --rm {tag}  # nothing was started"),
-        None if fetched.is_loaded => format!("{again}  # asks Docker what it has"),
-        None => format!("{again}  # gives it to Docker, and asks Docker what it has"),
+        None => format!("{again}  # asks Docker what it has"),
     }
 }

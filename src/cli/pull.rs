@@ -6,11 +6,10 @@ use imgforge::flow;
 use imgforge::flow::pull::Order;
 use imgforge::model::report::Freshness;
 use imgforge::model::size::Size;
-use imgforge::step::disk;
-use imgforge::step::load::Own;
 use serde_json::json;
 
 use super::Context;
+use super::fetched::{go_on, in_docker, left, proof};
 use super::report::Failure;
 use super::words::Words;
 
@@ -33,39 +32,13 @@ pub(crate) async fn run(order: &Order, key: Option<&Path>, context: &Context<'_>
     if pulled.fetched > 0 {
         words.row("transfer", format!("{} downloaded", Size(pulled.fetched)));
     }
-    match &pulled.loaded {
-        Some(loaded) => words
-            .row("image", format!("{}  {}", image.tag, loaded.id))
-            .row("proof", "Docker has this image: its ID, layers and platform are the signed ones;")
-            .row("", super::fetched::said(loaded.own)),
-        None => words
-            .row("image", &image.tag)
-            .row("proof", "not asked for: `--verify` also asks Docker what it has"),
-    };
+    proof(&mut words, &image.tag, pulled.loaded.as_ref());
     words.row("integrity", "OK");
     words.row("freshness", "unknown: a tag of a registry has no date, and a newer release may exist");
-    let taken = Size(image.unique_layers().iter().map(|layer| layer.size).sum());
-    words.row(
-        "disk",
-        match disk::free(&context.config.cache) {
-            Ok(free) => format!("at most {taken} in Docker, {} free", Size(free)),
-            Err(_) => format!("at most {taken} in Docker"),
-        },
-    );
-    let again = key.map_or_else(String::new, |key| format!(" --key {}", super::fetch::quoted(key)));
-    words.row(
-        "next",
-        match pulled.loaded.as_ref().map(|loaded| loaded.own) {
-            Some(Own::Check) => {
-                format!("docker run --rm {}  # says which settings it misses; nothing was started", image.tag)
-            }
-            Some(Own::Nothing) => format!("docker run --rm {}  # nothing was started", image.tag),
-            None => format!(
-                "imgforge fetch --verify oci://{}{again}  # asks Docker what it has",
-                order.target.text()
-            ),
-        },
-    );
+    words.row("disk", left(context, in_docker(image)));
+    let key = key.map_or_else(String::new, |key| format!(" --key {}", super::fetch::quoted(key)));
+    let again = format!("imgforge fetch --verify oci://{}{key}", order.target.text());
+    words.row("next", go_on(&image.tag, pulled.loaded.as_ref(), &again));
     context.screen.result(
         words.text(),
         &json!({

@@ -10,7 +10,6 @@ use imgforge::flow::build::Demand;
 use imgforge::flow::release::{Intended, Keys, Publication};
 use imgforge::flow::scan::Gate;
 use imgforge::model::name::{ChannelName, Platform, TierName, VariableName, Version};
-use imgforge::model::scan::severity::Severity;
 use imgforge::model::size::Size;
 use imgforge::step::progress::{Event, Work};
 use imgforge::step::store::{Address, Key};
@@ -170,9 +169,9 @@ impl Args {
 fn gate(context: &Context<'_>) -> Result<Option<Gate>, Failure> {
     let settings = context.config.endpoints.configuration()?.scan;
     let gate = Gate {
+        threshold: settings.threshold(),
         data: settings.db,
         downloads: context.config.downloads.clone(),
-        threshold: settings.fail_on.unwrap_or(Severity::High),
         exceptions: settings.except,
     };
     Ok(Some(gate).filter(|gate| !gate.data.is_empty()))

@@ -42,6 +42,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) async fn run(self, context: &Context<'_>) -> Result<(), Failure> {
         let settings = context.config.endpoints.configuration()?.scan;
+        let threshold = settings.threshold();
         let data = if self.db.is_empty() { settings.db } else { self.db };
         if data.is_empty() {
             return Err(Failure::no_data());
@@ -55,7 +56,7 @@ impl Args {
             data,
             downloads: context.config.downloads.clone(),
             terms: Terms {
-                threshold: self.fail_on.or(settings.fail_on).unwrap_or(Severity::High),
+                threshold: self.fail_on.unwrap_or(threshold),
                 exceptions: &settings.except,
                 now: context.config.now,
             },

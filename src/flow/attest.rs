@@ -10,7 +10,6 @@ use crate::model::document::Subject;
 use crate::model::image::Image;
 use crate::model::name::TierName;
 use crate::model::plan::Ask;
-use crate::model::sbom::{cyclonedx, spdx};
 use crate::model::{provenance, registry};
 use crate::step::build::Steps;
 use crate::step::keyring::SigningKey;
@@ -52,11 +51,8 @@ pub async fn attest(
         subjects.extend(archive.map(|blob| Subject::new(&file, blob.digest)));
         let mut files = Vec::new();
         for topic in Topic::ALL {
-            let predicate = match topic {
-                Topic::Cyclonedx => cyclonedx::document(&packages),
-                Topic::Provenance => provenance::predicate(plan, context.digest()),
-                Topic::Spdx => spdx::document(&packages),
-            };
+            let origin = || provenance::predicate(plan, context.digest());
+            let predicate = topic.of_packages(&packages).unwrap_or_else(origin);
             let statement = Attestation::new(subjects.clone(), topic.predicate_type(), &predicate);
             let path = folder.join(topic.bundle(&file));
             beside::write(&path, &sign::attest(&statement, key)?)?;

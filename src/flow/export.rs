@@ -10,7 +10,6 @@ use crate::model::image::{Blob, Image};
 use crate::model::name::{TierName, Version};
 use crate::model::plan::Ask;
 use crate::model::release::Archive;
-use crate::model::sbom::{cyclonedx, spdx};
 use crate::step::content::ContentStore;
 use crate::step::inventory::{self, InventoryError};
 use crate::step::pack::{self, Known, PackError, Packed};
@@ -87,12 +86,8 @@ fn papers(image: &Image, store: &ContentStore, hear: Hear<'_>) -> Result<Vec<Pap
     }
     let mut papers = Vec::new();
     for topic in Topic::ALL {
-        let document = match topic {
-            Topic::Cyclonedx => Some(cyclonedx::document(&packages).to_string().into_bytes()),
-            Topic::Provenance => origin.clone(),
-            Topic::Spdx => Some(spdx::document(&packages).to_string().into_bytes()),
-        };
-        if let Some(document) = document {
+        let document = topic.of_packages(&packages).map(|document| document.to_string().into_bytes());
+        if let Some(document) = document.or_else(|| origin.clone()) {
             let Blob { digest, size } = store.take(&mut document.as_slice())?;
             papers.push(Paper { name: topic.paper(), digest, size });
         }

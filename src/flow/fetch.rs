@@ -172,23 +172,34 @@ pub struct Fetched {
 pub async fn fetch(order: Order, hear: Hear<'_>) -> Result<Fetched, Error> {
     let (state, time, asked) = (order.state.clone(), order.now, order.want.to_string());
     let outcome = bring(order, hear).await;
+    written_down(&state, time, &asked, outcome, |fetched| audit::Result::Done {
+        project: &fetched.release.project,
+        tier: &fetched.archive.tier,
+        version: &fetched.release.version,
+        key: fetched.release.signer(),
+        release: fetched.release.sealed_digest(),
+        loaded: fetched.is_loaded,
+        proven: fetched.loaded.is_some(),
+    })
+}
+
+/// Hands on what came of a fetch, after it was noted in the log.
+pub(super) fn written_down<T>(
+    state: &Path,
+    time: Timestamp,
+    asked: &str,
+    outcome: Result<T, Error>,
+    done: impl Fn(&T) -> audit::Result<'_>,
+) -> Result<T, Error> {
     let reason;
     let result = match &outcome {
-        Ok(fetched) => audit::Result::Done {
-            project: &fetched.release.project,
-            tier: &fetched.archive.tier,
-            version: &fetched.release.version,
-            key: fetched.release.signer(),
-            release: fetched.release.sealed_digest(),
-            loaded: fetched.is_loaded,
-            proven: fetched.loaded.is_some(),
-        },
+        Ok(fetched) => done(fetched),
         Err(error) => {
             reason = error.to_string();
             audit::Result::Refused { reason: &reason }
         }
     };
-    let noted = audit::note(&state, &audit::Entry { time, user: audit::user(), asked: &asked, result });
+    let noted = audit::note(state, &audit::Entry { time, user: audit::user(), asked, result });
     match (outcome, noted) {
         (Ok(_), Err(error)) => Err(error.into()),
         (outcome, _) => outcome,

@@ -19,7 +19,7 @@ use crate::model::{channel::Channel, sums};
 use crate::step::progress::Hear;
 use crate::step::receive::{self, Location};
 use crate::step::store::{Key, Put, Source, Store, StoreError};
-use crate::step::{atomic, beside, upload};
+use crate::step::{atomic, upload};
 
 /// What to copy, and where to.
 pub struct Copy {
@@ -63,8 +63,8 @@ pub async fn mirror(publisher: &Publisher, copy: &Copy, hear: Hear<'_>) -> Resul
         let key = Key::file(project, &version, &archive.file);
         let places = [Location { store: from.clone(), key: key.clone() }];
         let path = obtain::archive(&Supply::of(&places, &folder), &archive, hear).await?.path;
-        new += upload::file(&copy.to, &key, &path, hear).await?;
-        let Some(blob) = beside::measure(&path)? else { continue };
+        let blob = upload::measure(&path)?;
+        new += upload::file(&copy.to, &key, (&path, &blob), hear).await?;
         let whole = Whole { file: archive.file.clone(), blob };
         let signers = publisher.trusted.signers();
         let stated = statements::fetch(&places[0], &path, (&archive.image, &whole), &signers).await?;
@@ -78,7 +78,7 @@ pub async fn mirror(publisher: &Publisher, copy: &Copy, hear: Hear<'_>) -> Resul
         let path = folder.path().join(&one.file);
         let io = |error| Error::Write(path.clone(), error);
         receive::blob(&place, &one.blob(), &File::create_new(&path).map_err(io)?, hear).await?;
-        new += upload::file(&copy.to, &place.key, &path, hear).await?;
+        new += upload::file(&copy.to, &place.key, (&path, &one.blob()), hear).await?;
     }
     for (number, bytes) in trust_documents(from, publisher).await? {
         new += put(&copy.to, &Key::trust(project, number), &bytes).await?;

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Error;
-use super::fetch::Proof;
+use super::fetch::{Proof, written_down};
 use super::verify::Trust;
 use crate::model::archive::index::MAX_BLOB;
 use crate::model::digest::Digest;
@@ -74,35 +74,22 @@ pub struct Pulled {
 pub async fn pull(order: &Order, hear: Hear<'_>) -> Result<Pulled, Error> {
     let asked = format!("oci://{}", order.target.text());
     let outcome = bring(order, hear).await;
-    let reason;
-    let result = match &outcome {
-        Ok(pulled) => audit::Result::Done {
-            project: pulled.image.tag.project(),
-            tier: pulled.image.tag.tier(),
-            version: pulled.image.tag.version(),
-            key: pulled.signer,
-            release: pulled.signed,
-            loaded: true,
-            proven: pulled.loaded.is_some(),
-        },
-        Err(error) => {
-            reason = error.to_string();
-            audit::Result::Refused { reason: &reason }
-        }
-    };
-    let entry = audit::Entry { time: order.now, user: audit::user(), asked: &asked, result };
-    let noted = audit::note(&order.state, &entry);
-    match (outcome, noted) {
-        (Ok(_), Err(error)) => Err(error.into()),
-        (outcome, _) => outcome,
-    }
+    written_down(&order.state, order.now, &asked, outcome, |pulled| audit::Result::Done {
+        project: pulled.image.tag.project(),
+        tier: pulled.image.tag.tier(),
+        version: pulled.image.tag.version(),
+        key: pulled.signer,
+        release: pulled.signed,
+        loaded: true,
+        proven: pulled.loaded.is_some(),
+    })
 }
 
 async fn bring(order: &Order, hear: Hear<'_>) -> Result<Pulled, Error> {
     let reader = Reader::open(order.target.clone(), &order.access).await?;
     hear(Event::Doing(&format!("asking `{}`", order.target.text())));
     let Vouched { manifest, bytes, signed, signers } = vouched(order, &reader).await?;
-    let (image, signer) = described(order, &reader, &bytes, &manifest, &signers).await?;
+    let (image, config, signer) = described(order, &reader, &bytes, &manifest, &signers).await?;
     let engine = Engine::connect(&order.engine).await?;
     let mut pulled = Pulled { image, signed, signer, hashed: (0, 0), fetched: 0, loaded: None };
     let mut known = None;
@@ -110,6 +97,7 @@ async fn bring(order: &Order, hear: Hear<'_>) -> Result<Pulled, Error> {
         let store = ContentStore::open(&order.cache)?;
         let _held = store.hold()?;
         enough(&engine, &store, &missing).await?;
+        store.take(&mut config.as_slice())?;
         known = loaded(order, &reader, &engine, &store, &mut pulled, &missing, hear).await?;
         // The engine has them now, and the next version's fetch asks the engine.
         let here = [pulled.image.unique_layers(), vec![pulled.image.config]].concat();
@@ -202,14 +190,14 @@ fn signers(found: &[Found], manifest: &Digest, believed: Believed) -> Result<Vec
     }
 }
 
-/// The image that the manifest describes, and the key that may sign for its project.
+/// The image that the manifest describes, its configuration, and the key that may sign for its project.
 async fn described(
     order: &Order,
     reader: &Reader,
     bytes: &[u8],
     manifest: &Digest,
     signers: &[Signer],
-) -> Result<(Image, Digest), Error> {
+) -> Result<(Image, Vec<u8>, Digest), Error> {
     let reference = || order.target.text();
     let unfit = |error| Error::Registry(RegistryError::Unfit(reference(), error));
     let Standing::Image(parts) = registry::standing(bytes).map_err(unfit)? else {
@@ -232,7 +220,7 @@ async fn described(
     if claimed.is_some_and(|claimed| claimed != *tag.version()) {
         return Err(RegistryError::OtherVersion { reference: reference(), found: tag }.into());
     }
-    Ok((image, signer.key))
+    Ok((image, config, signer.key))
 }
 
 /// Looks for room before anything is downloaded.
@@ -256,7 +244,6 @@ async fn loaded(
     hear: Hear<'_>,
 ) -> Result<Option<Loaded>, Error> {
     let all = pulled.image.unique_layers();
-    store.take(&mut reader.blob(&pulled.image.config).await?.as_slice())?;
     let built = if order.built.is_dir() { Some(ContentStore::open(&order.built)?) } else { None };
     let bring = async |layer: &Blob| -> Result<u64, Error> {
         if let Some(built) = built.as_ref().filter(|built| built.has(layer) && !store.has(layer)) {

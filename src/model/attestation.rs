@@ -12,6 +12,7 @@ use super::document::{self, Subject};
 use super::image::Image;
 use super::key::PublicKey;
 use super::release::Whole;
+use super::sbom::{Inventory, cyclonedx, spdx};
 use super::{provenance, seal};
 
 /// That the key's owner vouches for the image: what `cosign sign` writes.
@@ -53,6 +54,16 @@ impl Topic {
             Self::Cyclonedx => CYCLONEDX,
             Self::Provenance => provenance::TYPE,
             Self::Spdx => SPDX,
+        }
+    }
+
+    /// What there is to say, where that follows from the packages alone.
+    #[must_use]
+    pub fn of_packages(self, packages: &Inventory) -> Option<Value> {
+        match self {
+            Self::Cyclonedx => Some(cyclonedx::document(packages)),
+            Self::Provenance => None,
+            Self::Spdx => Some(spdx::document(packages)),
         }
     }
 

@@ -38,7 +38,6 @@ pub mod partial;
 pub mod patch;
 pub mod pin;
 pub mod progress;
-
 pub mod read;
 pub mod receive;
 pub mod registry;

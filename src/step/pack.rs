@@ -74,7 +74,7 @@ pub fn pack(
     })?;
     let file = draft.file().try_clone().map_err(io)?;
     draft.keep(target, 0o644).map_err(io)?;
-    known.remember(file, written.index.members(), written.layers);
+    known.remember(file, &written.index, written.layers);
     Ok(written.packed)
 }
 

@@ -108,14 +108,23 @@ async fn large(
 ) -> Result<usize, UploadError> {
     hear(Event::Doing(&format!("publishing `{file}`")));
     let key = Key::file(&release.project, &release.version, file);
-    Ok(usize::from(store.put(&key, blob, Source::File(path), hear).await? == Put::New))
+    self::file(store, &key, (path, blob), hear).await
+}
+
+/// What a file is that is to be put.
+pub fn measure(path: &Path) -> Result<Blob, UploadError> {
+    let measure = || stream::measure(&mut File::open(path)?);
+    measure().map_err(|error| UploadError::Io(path.to_owned(), error))
 }
 
 /// Puts a file as it is; tells whether it was not there before.
-pub async fn file(store: &Store, key: &Key, path: &Path, hear: Hear<'_>) -> Result<usize, UploadError> {
-    let measure = || stream::measure(&mut File::open(path)?);
-    let blob = measure().map_err(|error| UploadError::Io(path.to_owned(), error))?;
-    Ok(usize::from(store.put(key, &blob, Source::File(path), hear).await? == Put::New))
+pub async fn file(
+    store: &Store,
+    key: &Key,
+    (path, blob): (&Path, &Blob),
+    hear: Hear<'_>,
+) -> Result<usize, UploadError> {
+    Ok(usize::from(store.put(key, blob, Source::File(path), hear).await? == Put::New))
 }
 
 /// Puts the release document: from here on there is a release.

@@ -2,6 +2,7 @@
 
 use imgforge::flow::Error;
 use imgforge::model::health;
+use imgforge::model::sbom::denied;
 use imgforge::model::scan::severity::Severity;
 use imgforge::step::advisories::AdvisoriesError;
 use imgforge::step::web::WebError;
@@ -22,8 +23,7 @@ impl Failure {
     /// Licences that are denied.
     pub(crate) fn denied(packages: usize) -> Self {
         let word = if packages == 1 { "package has" } else { "packages have" };
-        Self::new(Code::Policy, format!("{packages} {word} a licence that is denied"))
-            .hint("leave the package out, or the licence out of `deny` below `[licenses]` in imgforge.toml")
+        Self::new(Code::Policy, format!("{packages} {word} a licence that is denied")).hint(denied::FIX)
     }
 
     /// Vulnerabilities that stop images.

@@ -1,7 +1,7 @@
 //! The rule about licences: what a project denies in `imgforge.toml`, no image of it may hold.
 
 use super::{Charter, Evidence, Finding, Rule};
-use crate::model::sbom::denied::denied;
+use crate::model::sbom::denied::{FIX, denied};
 
 pub(super) fn check(charter: &Charter, evidence: &Evidence) -> Vec<Finding> {
     let Some(inventory) = &evidence.packages else { return Vec::new() };
@@ -18,7 +18,7 @@ pub(super) fn check(charter: &Charter, evidence: &Evidence) -> Vec<Finding> {
                 package.path,
                 names.join(", ")
             ),
-            "leave the package out, or the licence out of `deny` below `[licenses]` in imgforge.toml",
+            FIX,
         )
     };
     found.map(finding).collect()

@@ -47,6 +47,10 @@ impl Serialize for Pattern {
     }
 }
 
+/// What to do about a package with such a licence.
+pub const FIX: &str =
+    "leave the package out, or the licence out of `deny` below `[licenses]` in imgforge.toml";
+
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.written)

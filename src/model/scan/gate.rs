@@ -31,6 +31,14 @@ pub struct Settings {
     pub except: Vec<Exception>,
 }
 
+impl Settings {
+    /// From which severity on a vulnerability stops an image, where nobody says otherwise.
+    #[must_use]
+    pub fn threshold(&self) -> Severity {
+        self.fail_on.unwrap_or(Severity::High)
+    }
+}
+
 /// A vulnerability that somebody looked at and decided to bear.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Cursor, Read};
 
-use super::{LoadError, Loaded, compare, inspect, send, without};
+use super::{LoadError, Loaded, compare, inspect, whole, without};
 use crate::model::archive::{self, Content};
 use crate::model::digest::{Digest, Hasher};
 use crate::model::image::{Blob, Image};
 use crate::step::content::ContentStore;
 use crate::step::engine::Engine;
-use crate::step::progress::{Event, Hear};
+use crate::step::progress::Hear;
 
 /// Loads an image from the content store under its tag, whoever had that before: this is how the
 /// people who build images try them out.
@@ -54,9 +54,7 @@ pub async fn in_full(
     store: &ContentStore,
     hear: Hear<'_>,
 ) -> Result<(), LoadError> {
-    let tag = image.tag.to_string();
-    hear(Event::Doing(&format!("loading `{tag}` into Docker {}", engine.version)));
-    send(engine, &tag, tar(image, store, &[])?).await
+    whole(engine, &image.tag.to_string(), tar(image, store, &[])?, hear).await
 }
 
 /// What engines read of an image that is in a content store, but for some layers. Each blob is hashed on its

@@ -189,9 +189,19 @@ pub async fn load(
     {
         return Ok(Some(loaded));
     }
-    hear(Event::Doing(&format!("loading `{tag}` into Docker {}", engine.version)));
-    send(engine, &tag, checked.open_tar(&[])).await?;
+    whole(engine, &tag, checked.open_tar(&[]), hear).await?;
     Ok(None)
+}
+
+/// Loads all of an image.
+async fn whole(
+    engine: &Engine,
+    tag: &str,
+    tar: impl Read + Send + 'static,
+    hear: Hear<'_>,
+) -> Result<(), LoadError> {
+    hear(Event::Doing(&format!("loading `{tag}` into Docker {}", engine.version)));
+    send(engine, tag, tar).await
 }
 
 /// Loads an image without so many of its layers. `None` when the engine lacks them after all: engines take

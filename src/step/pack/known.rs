@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-use crate::model::archive::index::Member;
+use crate::model::archive::index::{Index, Member};
 use crate::model::digest::Digest;
 
 /// Where the members of layers are, by the digest of the layer.
@@ -31,16 +31,15 @@ impl Known {
     pub(super) fn remember(
         &mut self,
         file: File,
-        members: &[Member],
+        index: &Index,
         layers: impl IntoIterator<Item = (Digest, Range<usize>)>,
     ) {
         let file = Arc::new(file);
-        let size = |members: &[Member]| members.iter().map(|member| u64::from(member.packed)).sum();
         for (layer, range) in layers {
             let place = || Place {
                 file: Arc::clone(&file),
-                at: size(&members[..range.start]),
-                members: members[range.clone()].to_vec(),
+                at: index.place(range.start).start,
+                members: index.members()[range.clone()].to_vec(),
             };
             self.0.entry(layer).or_insert_with(place);
         }

@@ -158,8 +158,11 @@ pub(super) fn status(registry: &str, what: &str, status: reqwest::StatusCode) ->
         401 => "it wants to know who we are".to_owned(),
         other => format!("it answered {other}"),
     });
-    let (registry, what) = (registry.to_owned(), what.to_owned());
-    match status.as_u16() {
+    answered(registry.to_owned(), what.to_owned(), status.as_u16(), source)
+}
+
+fn answered(registry: String, what: String, code: u16, source: Said) -> RegistryError {
+    match code {
         401 | 403 => RegistryError::Denied { registry, what, source },
         408 | 429 | 500.. => RegistryError::Unreachable { registry, what, source },
         _ => RegistryError::Refused { registry, what, source },
@@ -185,12 +188,8 @@ pub(super) fn judge(registry: &str, what: &str, error: OciDistributionError) -> 
             RegistryError::Refused { registry, what, source: said(text) }
         }
         OciDistributionError::ServerError { code, message, .. } => {
-            let text = format!("it answered {code}: {message}");
-            match code {
-                401 | 403 => denied(text),
-                408 | 429 | 500.. => RegistryError::Unreachable { registry, what, source: said(text) },
-                _ => RegistryError::Refused { registry, what, source: said(text) },
-            }
+            let source = said(format!("it answered {code}: {message}"));
+            answered(registry, what, code, source)
         }
         OciDistributionError::RequestError(error) => match error.status().map(|status| status.as_u16()) {
             Some(401 | 403) => denied("it wants to know who we are".to_owned()),
