@@ -22,7 +22,7 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| {
         Image::new("p/t:1.0.0".parse().unwrap(), platform, config.as_bytes(), vec![layer]).unwrap()
     };
     let around = length(&entries(&image(8 << 20))) - (8 << 20);
-    let compressor = Compressor { name: "none".to_owned(), version: "1".to_owned(), level: 0 };
+    let compressor = Compressor { name: "none".to_owned(), version: "1".to_owned(), level: 0, text_level: 0 };
     let contents = Contents { image: image((8 << 20) - around), papers: Vec::new(), compressor };
     let member = |number: u8| Member {
         packed: 1000,

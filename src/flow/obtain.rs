@@ -82,8 +82,9 @@ pub async fn archive(
         }
         let io = |error| DownloadError::Io(path.clone(), error);
         // `None`: somebody else has just finished it.
-        let Some(partial) = Partial::open(&path, hear).await.map_err(io)? else { continue };
+        let Some(mut partial) = Partial::open(&path, hear).await.map_err(io)? else { continue };
         let origin = fill(supply, archive, &partial, hear).await?;
+        partial.sync().map_err(io)?;
         hear(Event::Doing(&format!("verifying `{}`", archive.file)));
         match check::archive(partial.reader().map_err(io)?, archive.clone(), hear) {
             Ok(checked) => {

@@ -101,7 +101,8 @@ fn copy(
     let mut bytes = vec![0; found.there.packed as usize];
     sources.get(found.source)?.read_exact_at(&mut bytes, found.at).ok()?;
     if found.way == Way::Repack {
-        let content = unpacker.unpack(found.member, &bytes, &found.there).ok()?;
+        let mut content = Vec::new();
+        unpacker.unpack(found.member, &bytes, &found.there, &mut content).ok()?;
         bytes = packer.pack(&content).ok()?.0;
     }
     (Digest::of(&bytes) == wanted.digest).then_some(bytes)

@@ -5,33 +5,24 @@
 //! | changed bytes | SHA-256 of the compressed bytes, before the decompressor sees them |
 //! | a bomb | a member unpacks into as many bytes as the index says, 1 MiB at most, or not at all |
 //! | a second gzip member hidden in one, which others would unpack and we would not | a member that holds the three bytes with which gzip begins is unpacked by a decoder that tells where it stopped |
-//! | a huge index | memory holds [`AHEAD`] members for each thread, and no thread more than there are members |
+//! | a huge index | memory holds eight members for each thread, and no thread more than there are members |
+
+mod ahead;
+mod codec;
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use flate2::{Decompress, FlushDecompress, Status};
-use libdeflater::{CompressionLvl, Compressor as Libdeflate, Decompressor, crc32};
-use memchr::memmem;
-
-use crate::model::archive::gzip::{HEADER, MAGIC, TRAILER};
-use crate::model::archive::index::{Compressor, Index, Member};
+use crate::model::archive::gzip::MAGIC;
+use crate::model::archive::index::Index;
 use crate::model::archive::tail::{BadTail, FIRST_LOOK, Footer, Tail};
 use crate::model::digest::Digest;
+use ahead::Ahead;
 
-/// libdeflate's level: measured on a Node.js image, 6 is as small as `gzip -6` at six times its
-/// speed; 9 gains one percent and takes three times as long.
-const LEVEL: i32 = 6;
-
-/// Members that wait for whoever reads, for each thread.
-const AHEAD: usize = 8;
-
-/// Most threads that are of use: members come faster than anything takes them.
-const MOST_THREADS: usize = 16;
+pub use codec::{Packer, Unpacker, compressor};
 
 /// Why a member cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -74,13 +65,6 @@ pub fn threads() -> usize {
     std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
 }
 
-/// The compressor of this imgforge.
-#[must_use]
-pub fn compressor() -> Compressor {
-    let level = u8::try_from(LEVEL).unwrap_or_default();
-    Compressor { name: "libdeflate".to_owned(), version: "1.26".to_owned(), level }
-}
-
 /// Reads the end of an archive: usually with one look.
 pub fn tail(file: &File) -> Result<Tail, TailError> {
     let size = file.metadata().map_err(TailError::Io)?.len();
@@ -95,147 +79,6 @@ pub fn tail(file: &File) -> Result<Tail, TailError> {
         bytes = read(needed)?;
     }
     Ok(Tail::parse(&bytes, size)?)
-}
-
-/// Makes members.
-pub struct Packer(Libdeflate);
-
-impl Packer {
-    /// Ready to compress.
-    #[must_use]
-    pub fn new() -> Self {
-        Self(Libdeflate::new(CompressionLvl::new(LEVEL).unwrap_or_default()))
-    }
-
-    /// The member that holds this content.
-    pub fn pack(&mut self, content: &[u8]) -> io::Result<(Vec<u8>, Member)> {
-        let mut packed = vec![0; self.0.gzip_compress_bound(content.len())];
-        let size = self.0.gzip_compress(content, &mut packed).map_err(io::Error::other)?;
-        packed.truncate(size);
-        let count = |size: usize| u32::try_from(size).map_err(io::Error::other);
-        let member = Member {
-            packed: count(size)?,
-            plain: count(content.len())?,
-            checksum: crc32(content),
-            digest: Digest::of(&packed),
-        };
-        Ok((packed, member))
-    }
-}
-
-impl Default for Packer {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// Verifies and unpacks members.
-pub struct Unpacker(Decompressor);
-
-impl Unpacker {
-    /// Ready to unpack.
-    #[must_use]
-    pub fn new() -> Self {
-        Self(Decompressor::new())
-    }
-
-    /// The content of a member, or why these bytes are not that member.
-    pub fn unpack(&mut self, number: usize, packed: &[u8], member: &Member) -> Result<Vec<u8>, MemberError> {
-        let found = Digest::of(packed);
-        if found != member.digest || packed.len() != member.packed as usize {
-            return Err(MemberError::Digest { number, expected: member.digest, found });
-        }
-        self.inflate(packed, member).ok_or(MemberError::Content(number))
-    }
-
-    fn inflate(&mut self, packed: &[u8], member: &Member) -> Option<Vec<u8>> {
-        let rest = packed.strip_prefix(&HEADER)?;
-        let (deflated, trailer) = rest.split_last_chunk::<TRAILER>()?;
-        let mut expected = [0; TRAILER];
-        expected[..4].copy_from_slice(&member.checksum.to_le_bytes());
-        expected[4..].copy_from_slice(&member.plain.to_le_bytes());
-        if *trailer != expected {
-            return None;
-        }
-        let mut content = vec![0; member.plain as usize];
-        let complete = if memmem::find(rest, &MAGIC).is_some() {
-            let mut decoder = Decompress::new(false);
-            let status = decoder.decompress(deflated, &mut content, FlushDecompress::Finish).ok()?;
-            status == Status::StreamEnd
-                && decoder.total_in() == deflated.len() as u64
-                && decoder.total_out() == content.len() as u64
-        } else {
-            self.0.deflate_decompress(deflated, &mut content).ok()? == content.len()
-        };
-        (complete && crc32(&content) == member.checksum).then_some(content)
-    }
-}
-
-impl Default for Unpacker {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// The contents of consecutive members, in order, verified and unpacked by several threads.
-pub struct Members {
-    threads: Vec<Receiver<Result<Vec<u8>, MemberError>>>,
-    numbers: Range<usize>,
-    taken: usize,
-}
-
-impl Members {
-    /// Begins to read. Threads end when this is dropped.
-    #[must_use]
-    pub fn read(file: &Arc<File>, index: &Arc<Index>, numbers: Range<usize>, threads: usize) -> Self {
-        let threads = threads.clamp(1, MOST_THREADS).min(numbers.len().max(1));
-        let begin = |first: usize| {
-            let (send, receive) = sync_channel(AHEAD);
-            let (file, index, last) = (Arc::clone(file), Arc::clone(index), numbers.end);
-            let numbers = (first..last).step_by(threads);
-            std::thread::spawn(move || read(&file, &index, numbers, &send));
-            receive
-        };
-        Self {
-            threads: (0..threads).map(|thread| begin(numbers.start + thread)).collect(),
-            numbers,
-            taken: 0,
-        }
-    }
-}
-
-impl Iterator for Members {
-    type Item = Result<Vec<u8>, MemberError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.numbers.next()?;
-        let content = self.threads[self.taken % self.threads.len()].recv();
-        self.taken += 1;
-        Some(content.unwrap_or(Err(MemberError::Stopped)))
-    }
-}
-
-fn read(
-    file: &File,
-    index: &Index,
-    numbers: impl Iterator<Item = usize>,
-    send: &SyncSender<Result<Vec<u8>, MemberError>>,
-) {
-    let mut unpacker = Unpacker::new();
-    let mut packed = Vec::new();
-    for number in numbers {
-        let member = &index.members()[number];
-        packed.resize(member.packed as usize, 0);
-        let content = match file.read_exact_at(&mut packed, index.place(number).start) {
-            Ok(()) => unpacker.unpack(number, &packed, member),
-            Err(error) => Err(MemberError::Io(number, error)),
-        };
-        let failed = content.is_err();
-        // Nobody listens when the reader has seen enough.
-        if send.send(content).is_err() || failed {
-            return;
-        }
-    }
 }
 
 /// Which members a file holds in their places, by their bytes, in order.
@@ -263,7 +106,7 @@ pub fn present(file: &File, index: &Index, threads: usize) -> Vec<bool> {
 
 /// A part of an archive's tar, as a stream.
 pub struct Part {
-    members: Members,
+    members: Ahead,
     piece: Vec<u8>,
     at: usize,
     left: u64,
@@ -276,7 +119,7 @@ impl Part {
         let numbers = index.covering(part);
         let skip = if numbers.is_empty() { 0 } else { part.start - index.content(numbers.start).start };
         Self {
-            members: Members::read(file, index, numbers, threads),
+            members: Ahead::read(file, index, numbers, threads),
             piece: Vec::new(),
             at: usize::try_from(skip).unwrap_or_default(),
             left: part.end - part.start,
@@ -298,7 +141,7 @@ impl io::BufRead for Part {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.left > 0 && self.at >= self.piece.len() {
             self.at -= self.piece.len();
-            self.piece = match self.members.next() {
+            self.piece = match self.members.next(std::mem::take(&mut self.piece)) {
                 Some(piece) => piece.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?,
                 None => return Err(io::ErrorKind::UnexpectedEof.into()),
             };

@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::atomic;
@@ -19,6 +20,8 @@ pub struct Partial {
     file: File,
     path: PathBuf,
     target: PathBuf,
+    /// The disk takes its time, and the check does not wait for it.
+    syncing: Option<JoinHandle<io::Result<()>>>,
 }
 
 /// How often a process that waits for another one looks again.
@@ -60,7 +63,7 @@ impl Partial {
             match file.try_lock() {
                 Ok(()) if is_at(&file, &path) => {
                     let (path, target) = (path, target.to_owned());
-                    return Ok(Some(Self { file, path, target }));
+                    return Ok(Some(Self { file, path, target, syncing: None }));
                 }
                 // It got its name, or was removed, between opening and locking.
                 Ok(()) if target.exists() => return Ok(None),
@@ -103,8 +106,18 @@ impl Partial {
         self.file.try_clone()
     }
 
+    /// Begins to bring all of it to the disk. Call it after the last byte was written.
+    pub fn sync(&mut self) -> io::Result<()> {
+        let file = self.reader()?;
+        self.syncing = Some(std::thread::spawn(move || file.sync_all()));
+        Ok(())
+    }
+
     /// Gives the file its name. Call it after the check.
     pub fn keep(self) -> io::Result<PathBuf> {
+        if let Some(syncing) = self.syncing {
+            syncing.join().map_err(|_| io::Error::other("the thread that syncs stopped"))??;
+        }
         self.file.set_permissions(fs::Permissions::from_mode(0o644))?;
         self.file.sync_all()?;
         fs::rename(&self.path, &self.target)?;

@@ -75,7 +75,7 @@ fn who_has_the_older_version_fetches_a_patch() {
     assert_session!(published.patched(), @"
     exit 0
     --- stdout
-    archive    t-1.1.0-linux-amd64.tar.gz  32.73 MB  sha256:[DIGEST]
+    archive    t-1.1.0-linux-amd64.tar.gz  32.72 MB  sha256:[DIGEST]
     stated     what is in them and what they were built of, each signed beside its archive
     patch      t-1.1.0-linux-amd64.from-1.0.0.patch  1.2 kB
     release    t-patch 1.1.0, sealed by key sha256:[DIGEST]
@@ -120,7 +120,7 @@ fn who_has_the_older_version_fetches_a_patch() {
     assert_session!(published.patched(), @"
     exit 0
     --- stdout
-    archive    t-1.1.0-linux-amd64.tar.gz  32.73 MB  sha256:[DIGEST]
+    archive    t-1.1.0-linux-amd64.tar.gz  32.72 MB  sha256:[DIGEST]
     stated     what is in them and what they were built of, each signed beside its archive
     patch      t-1.1.0-linux-amd64.from-1.0.0.patch  1.2 kB
     release    t-patch 1.1.0, sealed by key sha256:[DIGEST]

@@ -57,6 +57,8 @@ pub struct Compressor {
     pub version: String,
     /// Its level.
     pub level: u8,
+    /// Its level for members that are text.
+    pub text_level: u8,
 }
 
 /// What an archive holds.

@@ -265,7 +265,8 @@ mod tests {
         };
         let total = (letters.chars().count() as u64) << 20;
         let around = length(&entries(&image(total))) - total;
-        let compressor = Compressor { name: "none".to_owned(), version: "1".to_owned(), level: 0 };
+        let compressor =
+            Compressor { name: "none".to_owned(), version: "1".to_owned(), level: 0, text_level: 0 };
         let contents = Contents { image: image(total - around), papers: Vec::new(), compressor };
         let member = |letter: char| {
             let digest = Digest::of(letter.to_string().as_bytes());

@@ -117,10 +117,9 @@ async fn build_at_one(
         Ok(finish(done, saved))
     });
     // Whatever came of it, the names have served; so have those that a killed build left.
-    for at in 0..plans.len() {
-        import::forget(&engine, &site.name(at), hear).await;
-    }
-    import::sweep(&engine, hear).await;
+    let names: Vec<String> = (0..plans.len()).map(|at| site.name(at)).collect();
+    let own = future::join_all(names.iter().map(|name| import::forget(&engine, name, hear)));
+    future::join(own, import::sweep(&engine, hear)).await;
     built
 }
 

@@ -9,7 +9,7 @@ use crate::model::image::Image;
 use crate::step::atomic;
 
 /// What layers come to in archives as they are cut and compressed now; the name changes with that.
-const ARCHIVED: &str = "archived-1";
+const ARCHIVED: &str = "archived-2";
 
 /// What is stated of images: which plan made them last.
 const STATED: &str = "stated-1";

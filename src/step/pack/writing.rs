@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex};
 
 use super::known::Place;
@@ -19,7 +19,7 @@ use crate::step::members::Packer;
 use crate::step::progress::{Counted, Hear};
 
 /// Members that may wait for each thread.
-const IN_FLIGHT: usize = 4;
+const IN_FLIGHT: usize = 8;
 
 /// Members that may wait for all threads together, each with at most 1 MiB of content.
 const MOST_WAITING: usize = 64;
@@ -27,7 +27,7 @@ const MOST_WAITING: usize = 64;
 /// Bytes of a blob that are held while its members are cut.
 const BUFFER: usize = 4 * WINDOW;
 
-/// Compresses what is written, on so many threads.
+/// Compresses what is written, on so many threads; the one that writes is one of them.
 pub(super) fn compressing<T>(
     threads: usize,
     out: &mut dyn Write,
@@ -37,13 +37,15 @@ pub(super) fn compressing<T>(
         let limit = (threads * IN_FLIGHT).clamp(1, MOST_WAITING);
         let (work, queue) = sync_channel(limit);
         let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..threads.clamp(1, MOST_WAITING) {
+        for _ in 1..threads.clamp(1, MOST_WAITING) {
             let queue = Arc::clone(&queue);
             scope.spawn(move || compress(&queue));
         }
         write(Members {
             frame: Vec::new(),
             work,
+            queue,
+            packer: Packer::new(),
             waiting: VecDeque::new(),
             limit,
             out,
@@ -65,6 +67,8 @@ pub(super) struct Members<'a> {
     /// What lies between large blobs: headers, padding, small documents.
     frame: Vec<u8>,
     work: SyncSender<Work>,
+    queue: Arc<Mutex<Receiver<Work>>>,
+    packer: Packer,
     waiting: VecDeque<Receiver<Made>>,
     limit: usize,
     out: &'a mut dyn Write,
@@ -178,12 +182,29 @@ impl Members<'_> {
     }
 
     fn write_oldest(&mut self) -> io::Result<()> {
-        let Some(member) = self.waiting.pop_front() else {
+        let Some(oldest) = self.waiting.pop_front() else {
             return Ok(());
         };
-        let (packed, member) = member.recv().map_err(|_| stopped())??;
+        let (packed, member) = loop {
+            match oldest.try_recv() {
+                Err(TryRecvError::Empty) if self.help() => {}
+                Err(TryRecvError::Empty) => break oldest.recv().map_err(|_| stopped())??,
+                made => break made.map_err(|_| stopped())??,
+            }
+        };
         self.written.push(member);
         self.write(&packed)
+    }
+
+    /// Compresses a piece, if one waits for a thread.
+    fn help(&mut self) -> bool {
+        // Somebody who has the lock for longer waits for a piece.
+        let Ok(queue) = self.queue.try_lock() else { return false };
+        let Ok((piece, done)) = queue.try_recv() else { return false };
+        drop(queue);
+        // Its receiver is one of ours.
+        let _ = done.send(self.packer.pack(&piece));
+        true
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
