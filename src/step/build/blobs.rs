@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::sync::mpsc;
@@ -115,10 +115,36 @@ enum Action {
 
 /// The stores that BuildKit may use, by the names under which it asks for them.
 #[derive(Clone)]
-pub(super) struct Blobs(pub(super) Arc<BTreeMap<String, ContentStore>>);
+pub(super) struct Blobs(Arc<BTreeMap<String, Shelf>>);
+
+/// A store, and which of its blobs were hashed in this session: BuildKit asks twice for each layer, and for
+/// those that tiers share once more for each tier.
+#[derive(Clone)]
+struct Shelf {
+    store: ContentStore,
+    hashed: Arc<Mutex<BTreeMap<Digest, u64>>>,
+}
+
+impl Shelf {
+    /// The size of a blob that is here with the right bytes. Two that ask for one wait for each other.
+    fn size(&self, digest: &Digest) -> Result<Option<u64>, Status> {
+        let mut hashed = self.hashed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(size) = hashed.get(digest) {
+            return Ok(Some(*size));
+        }
+        let size = self.store.checked(digest).map_err(|error| failed(&error))?;
+        hashed.extend(size.map(|size| (*digest, size)));
+        Ok(size)
+    }
+}
 
 impl Blobs {
-    fn store<T>(&self, request: &Request<T>) -> Result<ContentStore, Status> {
+    pub(super) fn of(stores: &BTreeMap<String, ContentStore>) -> Self {
+        let shelf = |store: &ContentStore| Shelf { store: store.clone(), hashed: Arc::default() };
+        Self(Arc::new(stores.iter().map(|(name, store)| (name.clone(), shelf(store))).collect()))
+    }
+
+    fn store<T>(&self, request: &Request<T>) -> Result<Shelf, Status> {
         let name = request.metadata().get(STORE).and_then(|name| name.to_str().ok()).unwrap_or_default();
         self.0.get(name).cloned().ok_or_else(|| Status::not_found(format!("there is no store `{name}`")))
     }
@@ -159,7 +185,7 @@ impl UnaryService<InfoRequest> for InfoCall {
         Box::pin(async move {
             let text = request.into_inner().digest;
             let (store, digest) = (store?, digest(&text)?);
-            let size = tokio::task::block_in_place(|| store.checked(&digest)).map_err(|e| failed(&e))?;
+            let size = tokio::task::block_in_place(|| store.size(&digest))?;
             let size = size.ok_or_else(|| Status::not_found(format!("content {text}: not found")))?;
             Ok(Response::new(InfoResponse { info: Some(Info { digest: text, size: number(size) }) }))
         })
@@ -190,7 +216,8 @@ impl ServerStreamingService<ReadRequest> for ReadCall {
         Box::pin(async move {
             let wanted = request.into_inner();
             let (store, digest) = (store?, digest(&wanted.digest)?);
-            let mut blob = store.open_blob(&digest).map_err(|error| Status::not_found(chain(&error)))?;
+            let mut blob =
+                store.store.open_blob(&digest).map_err(|error| Status::not_found(chain(&error)))?;
             let (send, pieces) = mpsc::channel(4);
             tokio::task::spawn_blocking(move || {
                 if let Err(error) = read(&mut blob, &wanted, &send) {
@@ -248,7 +275,7 @@ impl StreamingService<WriteRequest> for WriteCall {
 /// One blob: every request is answered once, and the blob gets its name only when all of it is here
 /// and has the digest that was announced.
 async fn write(
-    store: &ContentStore,
+    shelf: &Shelf,
     mut requests: Streaming<WriteRequest>,
     send: &mpsc::Sender<Result<WriteResponse, Status>>,
 ) -> Result<(), Status> {
@@ -265,12 +292,10 @@ async fn write(
         let commit = request.action() == Action::Commit;
         let here = tokio::task::block_in_place(|| {
             if draft.is_none() {
-                let known =
-                    if expected.is_empty() { None } else { store.checked(&digest(&expected)?).transpose() };
-                if known.transpose().map_err(|error| failed(&error))?.is_some() {
+                if !expected.is_empty() && shelf.size(&digest(&expected)?)?.is_some() {
                     return Err(Status::already_exists(format!("content {expected}: already exists")));
                 }
-                draft = Some(store.incoming().map_err(|error| failed(&error))?);
+                draft = Some(shelf.store.incoming().map_err(|error| failed(&error))?);
             }
             let mut blob = draft.take().ok_or_else(|| Status::internal("there is no draft"))?;
             if !request.data.is_empty() && number(blob.size()) != request.offset {

@@ -58,7 +58,7 @@ pub(super) struct Shared {
     /// Secrets by name.
     pub(super) secrets: BTreeMap<String, PathBuf>,
     /// Content stores by name: where an image goes, where a cache is.
-    pub(super) stores: Arc<BTreeMap<String, ContentStore>>,
+    pub(super) stores: BTreeMap<String, ContentStore>,
 }
 
 /// A session that lives as long as this value.
@@ -85,7 +85,7 @@ pub(super) async fn open(
             .initial_connection_window_size(16 << 20)
             .add_service(HealthServer::new(Service(Arc::clone(&shared))))
             .add_service(FileSyncServer::new(Service(Arc::clone(&shared))))
-            .add_service(Blobs(Arc::clone(&shared.stores)))
+            .add_service(Blobs::of(&shared.stores))
             .add_service(SecretsServer::new(Service(shared)));
         // An end of the session ends the build; the solve call reports why.
         let _ = services.serve_with_incoming(incoming.chain(tokio_stream::pending())).await;

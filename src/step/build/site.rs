@@ -172,7 +172,7 @@ impl<'a> Site<'a> {
             stores.insert(format!("local:{}", folder.display()), cache);
         }
         let secrets = inputs.secrets.iter().map(|(id, path)| (id.to_string(), path.clone())).collect();
-        let shared = Shared { folders, secrets, stores: Arc::new(stores) };
+        let shared = Shared { folders, secrets, stores };
         // BuildKit keeps what it was sent under this key and asks only for what changed since.
         let tiers: Vec<&str> = plans.iter().map(|plan| plan.tier.as_str()).collect();
         let key = format!("imgforge/{}/{}/{}", plans[0].tag, tiers.join("+"), plans[0].platform);

@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use imgforge::model::time::Timestamp;
-
 use super::stranger;
 use crate::assert_session;
 use crate::workbench::{Bench, now};
@@ -57,15 +55,15 @@ fn an_expired_channel_and_one_from_the_future() {
     let bench = Bench::published("t-expired");
     let sealed = fs::read(bench.object("releases/1.0.0/release.sigstore.json")).unwrap();
     let mut channel = bench.channel(&imgforge::model::seal::Sealed::from_bytes(sealed), "1.0.0", 2);
-    channel.issued = "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap();
-    channel.expires = "2026-01-31T00:00:00Z".parse::<Timestamp>().unwrap();
+    channel.issued = now() - jiff::SignedDuration::from_hours(100 * 24);
+    channel.expires = now() - jiff::SignedDuration::from_hours(70 * 24);
     bench.point(&channel, &bench.key);
     assert_session!(bench.fetch(), @"
     exit 13
     --- stderr
-    error: channel `stable` expired on [TIME], 294 days ago
+    error: channel `stable` expired on [TIME], 70 days ago
 
-    hint: ask the project to renew its channel; `--max-age 325d` believes it all the same, and a version that you name, TIER@VERSION, does not expire
+    hint: ask the project to renew its channel; `--max-age 101d` believes it all the same, and a version that you name, TIER@VERSION, does not expire
     ");
     // A version that is named needs no channel.
     bench.home.must(&["fetch", "tiny@1.0.0"]);
