@@ -126,7 +126,8 @@ struct Shelf {
 }
 
 impl Shelf {
-    /// The size of a blob that is here with the right bytes. Two that ask for one wait for each other.
+    /// The size of a blob that is here with the right bytes. Whoever asks waits for those before, and need not
+    /// hash what they did.
     fn size(&self, digest: &Digest) -> Result<Option<u64>, Status> {
         let mut hashed = self.hashed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(size) = hashed.get(digest) {
