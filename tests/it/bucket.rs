@@ -80,11 +80,19 @@ struct State {
     log: Vec<Wants>,
     /// Requests to break: which, from the how-manieth on (1 is the next), how often.
     breaks: Vec<(Option<Wants>, usize, usize, Break)>,
-    /// How many writes may still happen before the server freezes; for the fault matrix.
-    freeze: Option<(usize, Break)>,
-    frozen: bool,
+    frost: Frost,
     written: HashMap<String, Instant>,
     parts: HashMap<String, BTreeMap<u32, u64>>,
+}
+
+/// Whether a server freezes; for the fault matrix.
+#[derive(Default)]
+enum Frost {
+    #[default]
+    Never,
+    /// After so many more writes.
+    After(usize, Break),
+    Now,
 }
 
 /// What a server does with conditions.
@@ -149,7 +157,7 @@ async fn serve(listener: tokio::net::TcpListener, rules: Arc<Rules>) {
 pub(crate) fn serve_alone(folder: &Path, port: u16, freeze: Option<(usize, Break)>) {
     let mut rules = Rules::over(&folder.join("objects"), Conditions::Keep);
     rules.note = Some(folder.to_owned());
-    rules.state.lock().unwrap().freeze = freeze;
+    rules.state.lock().unwrap().frost = freeze.map_or(Frost::Never, |(writes, how)| Frost::After(writes, how));
     crate::workbench::wait(async {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let port = listener.local_addr().unwrap().port().to_string();
@@ -233,11 +241,11 @@ impl Server {
 
     /// Freezes for good at the write after `writes` of them.
     pub(crate) fn freeze(&self, writes: usize, how: Break) {
-        self.state(|state| state.freeze = Some((writes, how)));
+        self.state(|state| state.frost = Frost::After(writes, how));
     }
 
     pub(crate) fn is_frozen(&self) -> bool {
-        self.state(|state| state.frozen)
+        self.state(|state| matches!(state.frost, Frost::Now))
     }
 }
 
@@ -295,17 +303,11 @@ async fn answer(rules: &Rules, request: Request<Incoming>) -> Answer {
 /// Decides whether this request is broken.
 fn plan(state: &mut State, wants: Wants) -> Option<Break> {
     state.log.push(wants);
-    if state.frozen {
-        return Some(Break::FreezeBefore);
-    }
-    if wants.writes()
-        && let Some((left, how)) = &mut state.freeze
-    {
-        if *left == 0 {
-            let how = *how;
-            return Some(how);
-        }
-        *left -= 1;
+    match &mut state.frost {
+        Frost::Now => return Some(Break::FreezeBefore),
+        Frost::After(0, how) if wants.writes() => return Some(*how),
+        Frost::After(left, _) if wants.writes() => *left -= 1,
+        _ => {}
     }
     for (which, skip, times, how) in &mut state.breaks {
         if which.is_none_or(|which| which == wants) {
@@ -329,8 +331,15 @@ async fn overwrite(rules: &Rules, request: Request<Body>) -> Answer {
     Response::builder().status(200).body(Body::empty()).unwrap()
 }
 
+/// Never answers, and nothing else is answered either. A request of a client that was killed meanwhile may
+/// come here after [`Server::forget`]: that one is only never answered.
 async fn freeze(rules: &Rules) {
-    rules.state.lock().unwrap().frozen = true;
+    {
+        let state = &mut *rules.state.lock().unwrap();
+        if matches!(state.frost, Frost::After(..)) {
+            state.frost = Frost::Now;
+        }
+    }
     if let Some(folder) = &rules.note {
         std::fs::write(folder.join("frozen"), "").unwrap();
     }
