@@ -176,12 +176,16 @@ async fn by_members(
     })?;
     let index = receive::index(place, archive, index_at, &after).await?;
     let size = archive.size + after.len() as u64;
+    let is_new = partial.allocated().map_err(io)? == 0;
     reserve(supply, partial, size)?;
     partial.write(&tail::index_member(&index.to_bytes()), index_at).map_err(io)?;
     partial.write(&after, archive.size).map_err(io)?;
 
-    let present = members::present(partial.file(), &index, members::threads());
-    let wanted: Vec<usize> = (0..present.len()).filter(|member| !present[*member]).collect();
+    let wanted = if is_new {
+        (0..index.members().len()).collect()
+    } else {
+        members::missing(partial.file(), &index, members::threads())
+    };
     let folder = [supply.folder.to_owned()];
     let seeds =
         seeds::find(&[&folder, supply.seeds].concat(), &partial::name(&supply.folder.join(&archive.file)));

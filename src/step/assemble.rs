@@ -7,8 +7,10 @@ use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
+use std::sync::mpsc;
+use std::thread;
 
-use super::members::{MemberError, Packer, Unpacker};
+use super::members::{self, MemberError, Packer, Unpacker};
 use super::progress::{Event, Hear};
 use crate::model::archive::delta::{self, Fetch, Found, Plan, Way};
 use crate::model::archive::index::Index;
@@ -64,7 +66,7 @@ pub fn members(
     Ok(done)
 }
 
-/// Copies members from sources to their places. Tells how many bytes, and which members turned out not to
+/// Copies members from sources to their places, on all cores. Tells how many bytes, and which members turned out not to
 /// be where they were looked for.
 pub fn copies(
     new: &Index,
@@ -76,17 +78,34 @@ pub fn copies(
     let total = new.packed_size();
     let mut copied = 0;
     let mut lost = Vec::new();
-    let mut tools = (Packer::new(), Unpacker::new());
-    for found in found {
-        match copy(new, found, sources, &mut tools) {
-            Some(bytes) => {
-                to.write_all_at(&bytes, new.place(found.member).start).map_err(AssembleError::Write)?;
-                copied += bytes.len() as u64;
-            }
-            None => lost.push(found.member),
+    let share = found.len().div_ceil(members::threads()).max(1);
+    let (tell, told) = mpsc::channel();
+    thread::scope(|scope| {
+        for part in found.chunks(share) {
+            let tell = tell.clone();
+            scope.spawn(move || {
+                let mut tools = (Packer::new(), Unpacker::new());
+                let place = |found: &Found| match copy(new, found, sources, &mut tools) {
+                    Some(bytes) => to
+                        .write_all_at(&bytes, new.place(found.member).start)
+                        .map(|()| Ok(bytes.len() as u64)),
+                    None => Ok(Err(found.member)),
+                };
+                // Nobody listens after an error.
+                let _ = part.iter().map(place).try_for_each(|outcome| tell.send(outcome));
+            });
         }
-        hear(Event::Bytes { done: copied, total });
-    }
+        drop(tell);
+        for outcome in told {
+            match outcome.map_err(AssembleError::Write)? {
+                Ok(bytes) => copied += bytes,
+                Err(member) => lost.push(member),
+            }
+            hear(Event::Bytes { done: copied, total });
+        }
+        Ok(())
+    })?;
+    lost.sort_unstable();
     Ok((copied, lost))
 }
 

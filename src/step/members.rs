@@ -81,27 +81,29 @@ pub fn tail(file: &File) -> Result<Tail, TailError> {
     Ok(Tail::parse(&bytes, size)?)
 }
 
-/// Which members a file holds in their places, by their bytes, in order.
+/// Which members a file does not hold in their places, by their bytes, in order.
 #[must_use]
-pub fn present(file: &File, index: &Index, threads: usize) -> Vec<bool> {
-    let mut found = vec![false; index.members().len()];
-    let share = found.len().div_ceil(threads.max(1)).max(1);
+pub fn missing(file: &File, index: &Index, threads: usize) -> Vec<usize> {
+    let mut missing = vec![true; index.members().len()];
+    let share = missing.len().div_ceil(threads.max(1)).max(1);
     std::thread::scope(|scope| {
-        for (part, found) in found.chunks_mut(share).enumerate() {
+        for (part, missing) in missing.chunks_mut(share).enumerate() {
             scope.spawn(move || {
                 let mut bytes = Vec::new();
-                for (at, found) in found.iter_mut().enumerate() {
+                for (at, missing) in missing.iter_mut().enumerate() {
                     let number = part * share + at;
                     let member = &index.members()[number];
                     bytes.resize(member.packed as usize, 0);
                     let read = file.read_exact_at(&mut bytes, index.place(number).start);
                     // A hole needs no hash.
-                    *found = read.is_ok() && bytes.starts_with(&MAGIC) && Digest::of(&bytes) == member.digest;
+                    let has =
+                        read.is_ok() && bytes.starts_with(&MAGIC) && Digest::of(&bytes) == member.digest;
+                    *missing = !has;
                 }
             });
         }
     });
-    found
+    (0..missing.len()).filter(|member| missing[*member]).collect()
 }
 
 /// A part of an archive's tar, as a stream.

@@ -157,7 +157,8 @@ async fn serve(listener: tokio::net::TcpListener, rules: Arc<Rules>) {
 pub(crate) fn serve_alone(folder: &Path, port: u16, freeze: Option<(usize, Break)>) {
     let mut rules = Rules::over(&folder.join("objects"), Conditions::Keep);
     rules.note = Some(folder.to_owned());
-    rules.state.lock().unwrap().frost = freeze.map_or(Frost::Never, |(writes, how)| Frost::After(writes, how));
+    rules.state.lock().unwrap().frost =
+        freeze.map_or(Frost::Never, |(writes, how)| Frost::After(writes, how));
     crate::workbench::wait(async {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let port = listener.local_addr().unwrap().port().to_string();
