@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use super::{Error, statements};
 use crate::model::channel::{ChannelError, Freshness, Patience};
 use crate::model::digest::Digest;
 use crate::model::key::PublicKey;
@@ -165,6 +165,11 @@ pub fn verify(ask: &Question, log: &mut Log, hear: Hear<'_>) -> Result<Sound, Er
         let file = log.note("archive is there", &name, download::local(&place(&archive.file)))?;
         let checked =
             log.note("archive is the signed one, byte for byte", &name, check::archive(file, archive, hear))?;
+        let signed = (name.as_str(), &checked.archive().image);
+        let stated = statements::beside(&place(&name), signed, &trusted.signers())?;
+        for (bundle, says) in stated {
+            log.note("statement says what stands in the archive", &bundle, says)?;
+        }
         archives.push(checked);
     }
     let currency = currency(ask, &folder, &release, &trusted, &seen)?;

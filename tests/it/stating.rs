@@ -115,6 +115,16 @@ fn another_statement_is_refused() {
         said
     };
     let archive = object(&project, "1.1.0", "tar.gz").to_str().unwrap().to_owned();
+    let folder = good.parent().unwrap().to_str().unwrap();
+    let ask = ["verify", folder, "--key", "keys/cosign.pub", "--json"];
+    let verify = || project.home.record(&mut project.imgforge(&ask));
+    let judged = |result: &str| {
+        let fields =
+            format!("\"of\": \"t-1.1.0-linux-amd64.spdx.sigstore.json\",\n      \"result\": \"{result}\"");
+        format!("\"check\": \"statement says what stands in the archive\",\n      {fields}")
+    };
+    let said = verify();
+    assert!(said.starts_with("exit 0") && said.contains(&judged("ok")), "{said}");
     let cosign = || cosign_accepts(&project, "spdxjson", good.to_str().unwrap(), &archive);
 
     // By the right key, about another archive.
@@ -125,8 +135,10 @@ fn another_statement_is_refused() {
     --- stderr
     error: statement `t-1.1.0-linux-amd64.spdx.sigstore.json` does not say of `t-1.1.0-linux-amd64.tar.gz` what stands in it
 
-    hint: the store was damaged or replaced, no channel was moved; tell the project
+    hint: the bundle was damaged or replaced, and nothing was done with the release; tell the project
     ");
+    let said = verify();
+    assert!(said.starts_with("exit 12") && said.contains(&judged("failed")), "{said}");
     // The version that was published does not change, and nobody is pointed to such a store.
     assert_session!(release(&project, "1.1.0", &[]), @"
     exit 1
@@ -143,7 +155,7 @@ fn another_statement_is_refused() {
     --- stderr
     error: statement `t-1.1.0-linux-amd64.spdx.sigstore.json` does not say of `t-1.1.0-linux-amd64.tar.gz` what stands in it
 
-    hint: the store was damaged or replaced, no channel was moved; tell the project
+    hint: the bundle was damaged or replaced, and nothing was done with the release; tell the project
     ");
 
     // A package less.
@@ -158,7 +170,7 @@ fn another_statement_is_refused() {
     --- stderr
     error: statement `t-1.1.0-linux-amd64.spdx.sigstore.json` carries no signature of a trusted key over what it says
 
-    hint: the store was damaged or replaced, no channel was moved; tell the project
+    hint: the bundle was damaged or replaced, and nothing was done with the release; tell the project
     ");
 
     fs::write(&good, "{}").unwrap();
@@ -168,10 +180,14 @@ fn another_statement_is_refused() {
     --- stderr
     error: statement `t-1.1.0-linux-amd64.spdx.sigstore.json` is not signed: it is no Sigstore bundle v0.3 with one signature (missing field `mediaType` at line 1 column 2)
 
-    hint: the store was damaged or replaced, no channel was moved; tell the project
+    hint: the bundle was damaged or replaced, and nothing was done with the release; tell the project
     ");
 
+    let said = verify();
+    assert!(said.starts_with("exit 10") && said.contains(&judged("failed")), "{said}");
+
     fs::remove_file(&good).unwrap();
+    assert!(verify().starts_with("exit 0"), "a statement may stay away, as where nothing was published");
     assert_session!(mirror(), @"
     exit 1
     --- stderr

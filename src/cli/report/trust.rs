@@ -80,7 +80,8 @@ fn seal(error: &SealError) -> (Code, &'static str) {
 }
 
 fn statement(error: &StatementError) -> (Code, &'static str) {
-    const HINT: &str = "the store was damaged or replaced, no channel was moved; tell the project";
+    const HINT: &str =
+        "the bundle was damaged or replaced, and nothing was done with the release; tell the project";
     match error {
         StatementError::NotSigned { .. } => (Code::NotSigned, HINT),
         StatementError::Untrusted { .. } => (Code::Untrusted, HINT),

@@ -7,7 +7,7 @@ use imgforge::model::image::{Blob, Image};
 use serde_json::{Value, json};
 
 use super::refused;
-use crate::contents::{Forged, tar, tar_from};
+use crate::forged::{Forged, tar, tar_from};
 use crate::workbench::Bench;
 
 /// The bytes of a document of an image.

@@ -10,7 +10,7 @@ use imgforge::step::check::{self, CheckError};
 use imgforge::step::{append, sign};
 
 use super::refused;
-use crate::contents::{Forged, tar};
+use crate::forged::{Forged, tar};
 use crate::workbench::Bench;
 
 /// An image, and the tar that an archive of it holds.
