@@ -26,7 +26,7 @@ enum Command {
     /// Remove what nobody needs any more
     ///
     /// The two newest versions of each tier stay, since one rolls back to the older, and so does every version
-    /// that a container uses.
+    /// that a container uses. What interrupted fetches from registries left always goes.
     Clean {
         /// Only as much as brings the cache below this size, such as "10 GB"
         #[arg(long, value_name = "SIZE")]
@@ -40,6 +40,7 @@ enum Command {
 impl Args {
     pub(crate) async fn run(self, context: &Context<'_>) -> Result<(), Failure> {
         let folder = context.config.cache.join("archives");
+        let registry = context.config.cache.join("registry");
         let mut words = Words::default();
         match self.command {
             Command::List => {
@@ -47,35 +48,50 @@ impl Args {
                 for cached in &all {
                     words.row(name(cached), line(cached));
                 }
-                words.row("total", Size(all.iter().map(|cached| cached.size).sum()));
-                context.screen.result(words.text(), &json!({"archives": objects(&all)}));
+                let remains = flow::cache::remains(&registry)?;
+                if remains > 0 {
+                    words.row("layers", format!("{}{}", Size(remains), REMAINS));
+                }
+                words.row("total", Size(remains + all.iter().map(|cached| cached.size).sum::<u64>()));
+                let said = json!({"archives": objects(&all), "layers": remains});
+                context.screen.result(words.text(), &said);
             }
             Command::Clean { max_size, dry_run } => {
                 let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
                 let engine = context.config.endpoints.engine()?;
                 let limit = max_size.map(|size| size.0);
                 let goes = flow::cache::needless(&folder, &engine, limit, &hear).await?;
-                if !dry_run {
+                let remains = if dry_run {
+                    flow::cache::remains(&registry)?
+                } else {
                     flow::cache::clean(&goes)?;
-                }
+                    flow::cache::clean_remains(&registry)?
+                };
+                let done = if dry_run { "would go" } else { "removed" };
                 for cached in &goes {
-                    words.row(if dry_run { "would go" } else { "removed" }, line(cached));
+                    words.row(done, line(cached));
                 }
-                let freed = goes.iter().map(|cached| cached.size).sum();
-                if goes.is_empty() {
+                if remains > 0 {
+                    words.row(done, format!("{}{}", Size(remains), REMAINS));
+                }
+                let freed = remains + goes.iter().map(|cached| cached.size).sum::<u64>();
+                if freed == 0 {
                     words.row("nothing", "all of it may be needed")
                 } else {
                     words.row("total", Size(freed))
                 };
                 context.screen.result(
                     words.text(),
-                    &json!({"removed": !dry_run, "archives": objects(&goes), "bytes": freed}),
+                    &json!({"removed": !dry_run, "archives": objects(&goes), "layers": remains, "bytes": freed}),
                 );
             }
         }
         Ok(())
     }
 }
+
+/// What the layers are that lie in the registries' store.
+const REMAINS: &str = " of layers, left by an interrupted fetch from a registry";
 
 fn name(cached: &Cached) -> &'static str {
     match cached.state {

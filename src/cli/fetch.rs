@@ -37,7 +37,8 @@ pub(crate) struct Args {
     /// The channel to follow; with @VERSION, the one that is asked whether it was withdrawn [default: stable]
     #[arg(long, value_name = "NAME")]
     channel: Option<ChannelName>,
-    /// Where releases live; several are asked in turn [default: where the pinned project says]
+    /// Where releases live: `https://..`, a folder or `s3://BUCKET/PREFIX`; several are asked in turn [default:
+    /// where the pinned project says]
     #[arg(long, value_name = "STORE")]
     from: Vec<Address>,
     /// A link to the very archive, for a store that cannot be read otherwise

@@ -73,7 +73,8 @@ enum Format {
     Words,
     /// SPDX 2.3
     Spdx,
-    /// `CycloneDX` 1.6
+    // Backticks would be printed.
+    #[value(help = "CycloneDX 1.6")]
     Cyclonedx,
 }
 

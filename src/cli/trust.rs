@@ -31,7 +31,8 @@ enum Command {
         /// Its public key
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
-        /// Where its releases live: a folder
+        /// Where its releases live: an address such as `https://dl.example.org/images`, a folder, or a bucket,
+        /// `s3://BUCKET/PREFIX`
         #[arg(long, value_name = "STORE")]
         from: Address,
     },

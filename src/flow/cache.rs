@@ -6,6 +6,7 @@ use std::path::Path;
 use super::Error;
 use crate::model::cached::{self, Held};
 use crate::step::cache::{self, Cached};
+use crate::step::content::ContentStore;
 use crate::step::engine::{Address, Engine};
 use crate::step::load;
 use crate::step::progress::{Event, Hear};
@@ -13,6 +14,19 @@ use crate::step::progress::{Event, Hear};
 /// Everything in the cache.
 pub fn list(folder: &Path) -> Result<Vec<Cached>, Error> {
     Ok(cache::list(folder)?)
+}
+
+/// Bytes that interrupted fetches from registries left.
+pub fn remains(store: &Path) -> Result<u64, Error> {
+    Ok(cache::size(&cache::remains(store)?))
+}
+
+/// Removes them, unless such a fetch is going on; tells how many.
+pub fn clean_remains(store: &Path) -> Result<u64, Error> {
+    if cache::remains(store)?.is_empty() {
+        return Ok(0);
+    }
+    Ok(cache::remove_remains(&ContentStore::open(store)?)?)
 }
 
 /// What may go, the oldest first: not the two newest of a tier, and nothing that a container uses. With a

@@ -48,7 +48,7 @@ pub fn sign(
 pub(super) type Judged = (String, Result<(), StatementError>);
 
 /// The bundles that lie beside an archive that was checked, which is at `path` and was signed as `file`, and
-/// whether each says what stands in it. None has to be there: folders that were signed and not published have none.
+/// whether each says what stands in it. None has to be there: whoever was given the archive alone has none.
 pub(super) fn beside(
     path: &Path,
     (file, image): (&str, &Image),

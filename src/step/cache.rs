@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::content::ContentStore;
 use crate::model::archive::parse_file_name;
 use crate::model::cached::Held;
 use crate::model::name::ProjectName;
@@ -66,6 +67,28 @@ pub fn remove(cached: &Cached) -> Result<(), CacheError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CacheError(cached.path.clone(), error)),
         _ => Ok(()),
     }
+}
+
+/// What interrupted fetches from registries left in their store: a whole one leaves nothing there.
+pub fn remains(store: &Path) -> Result<Vec<PathBuf>, CacheError> {
+    entries(&store.join("blobs/sha256"))
+}
+
+/// Bytes that files take on the disk.
+#[must_use]
+pub fn size(files: &[PathBuf]) -> u64 {
+    files.iter().filter_map(|file| fs::metadata(file).ok()).map(|data| data.blocks() * 512).sum()
+}
+
+/// Removes what interrupted fetches from registries left, unless one is going on. Tells how many bytes.
+pub fn remove_remains(store: &ContentStore) -> Result<u64, CacheError> {
+    let folder = store.folder();
+    let failed = |error| CacheError(folder.to_owned(), error);
+    let Some(_held) = store.hold_if_free().map_err(failed)? else { return Ok(0) };
+    let files = remains(folder)?;
+    let freed = size(&files);
+    files.iter().try_for_each(fs::remove_file).map_err(failed)?;
+    Ok(freed)
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, CacheError> {

@@ -6,7 +6,7 @@
 mod notes;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -274,6 +274,16 @@ impl ContentStore {
             Ok(file)
         };
         hold().map_err(|error| self.io(error))
+    }
+
+    /// The same, or nothing when somebody else does at this moment.
+    pub fn hold_if_free(&self) -> io::Result<Option<File>> {
+        let file = File::create(self.folder.join(".held"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
     }
 
     /// Removes a damaged blob, so that the next build brings it again.

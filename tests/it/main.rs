@@ -14,6 +14,7 @@ mod beginning;
 mod bucket;
 mod building;
 mod by_hand;
+mod cache;
 mod channels;
 mod commands;
 mod compatible;
