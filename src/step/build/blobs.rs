@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::sync::mpsc;
@@ -122,21 +122,28 @@ pub(super) struct Blobs(Arc<BTreeMap<String, Shelf>>);
 #[derive(Clone)]
 struct Shelf {
     store: ContentStore,
-    hashed: Arc<Mutex<BTreeMap<Digest, u64>>>,
+    hashed: Arc<Mutex<BTreeMap<Digest, Hashed>>>,
 }
 
+/// The size of a blob, once it was hashed.
+type Hashed = Arc<Mutex<Option<u64>>>;
+
 impl Shelf {
-    /// The size of a blob that is here with the right bytes. Whoever asks waits for those before, and need not
-    /// hash what they did.
+    /// The size of a blob that is here with the right bytes. Whoever asks for the same one waits, and need not
+    /// hash it again; others are hashed meanwhile.
     fn size(&self, digest: &Digest) -> Result<Option<u64>, Status> {
-        let mut hashed = self.hashed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(size) = hashed.get(digest) {
-            return Ok(Some(*size));
+        let blob = Arc::clone(held(&self.hashed).entry(*digest).or_default());
+        let mut size = held(&blob);
+        if size.is_none() {
+            *size = self.store.checked(digest).map_err(|error| failed(&error))?;
         }
-        let size = self.store.checked(digest).map_err(|error| failed(&error))?;
-        hashed.extend(size.map(|size| (*digest, size)));
-        Ok(size)
+        Ok(*size)
     }
+}
+
+/// What a lock guards, whatever became of who had it before.
+fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Blobs {
