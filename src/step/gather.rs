@@ -49,12 +49,11 @@ pub struct Files {
     secrets: BTreeMap<PathBuf, Option<Secret>>,
 }
 
-/// Collects contexts below `recipes`, root filesystems, generated files and, from the content store,
-/// pinned ones, whose bytes were checked when they were obtained.
+/// Collects contexts below `recipes`, generated files and, from the content store, pinned ones, whose bytes
+/// were checked when they were obtained. Root filesystems come with [`roots`].
 pub fn context(
     plan: &Plan,
     recipes: &Path,
-    rootfs: &BTreeMap<String, PathBuf>,
     files: &mut Files,
     store: &ContentStore,
 ) -> Result<Tree, GatherError> {
@@ -72,12 +71,12 @@ pub fn context(
             tree.insert(&path, Entry::File(File { source, size, digest, executable: false }));
         }
     }
-    for path in plan.rootfs.keys() {
-        if let Some(tar) = rootfs.get(path) {
-            tree.insert(path, file(tar, files)?);
-        }
-    }
     Ok(tree)
+}
+
+/// Hashes root filesystems.
+pub fn roots(tars: &BTreeSet<PathBuf>) -> Result<BTreeMap<PathBuf, Entry>, GatherError> {
+    tars.iter().map(|tar| Ok((tar.clone(), measured(tar)?))).collect()
 }
 
 /// Collects what steps read from the project's own folders; each of their paths has to name something.
@@ -252,11 +251,18 @@ fn ignore(root: &Path) -> Result<Ignore, GatherError> {
     }
 }
 
-/// Hashes a file: its digest is what tells BuildKit that it changed.
+/// A file; what is known of it is not read again.
 fn file(path: &Path, files: &mut Files) -> Result<Entry, GatherError> {
     if let Some(known) = files.entries.get(path) {
         return Ok(known.clone());
     }
+    let found = measured(path)?;
+    files.entries.insert(path.to_owned(), found.clone());
+    Ok(found)
+}
+
+/// Hashes a file: its digest is what tells BuildKit that it changed.
+fn measured(path: &Path) -> Result<Entry, GatherError> {
     let read = || {
         let mut input = fs::File::open(path)?;
         let Blob { digest, size } = stream::measure(&mut input)?;
@@ -264,9 +270,7 @@ fn file(path: &Path, files: &mut Files) -> Result<Entry, GatherError> {
         let source = Source::Disk(path.to_owned());
         Ok(Entry::File(File { source, size, digest, executable }))
     };
-    let found = read().map_err(|error| GatherError::Io(path.to_owned(), error))?;
-    files.entries.insert(path.to_owned(), found.clone());
-    Ok(found)
+    read().map_err(|error| GatherError::Io(path.to_owned(), error))
 }
 
 #[cfg(test)]

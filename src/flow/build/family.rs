@@ -1,6 +1,7 @@
 //! Tiers that are built together: what they read is brought once, what they share is made once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use super::{Demand, Tools, Workshop};
 use crate::flow::Error;
@@ -39,9 +40,8 @@ impl<'a> Family<'a> {
         let store = ContentStore::open(&workshop.content)?;
         obtain_pinned(&plans, tools, &store, hear).await?;
         let mut made = BTreeMap::new();
-        let mut contexts = Vec::new();
-        let mut hashed = gather::Files::default();
-        for (plan, charter) in plans.iter().zip(&charters) {
+        let mut tars = Vec::new();
+        for plan in &plans {
             let mut rootfs = BTreeMap::new();
             for (path, debian) in &plan.rootfs {
                 // A tier that is locked and one that is not have different bases at one path; so do platforms.
@@ -55,11 +55,20 @@ impl<'a> Family<'a> {
                 }
                 rootfs.extend(made.get(&base).map(|tar| (path.clone(), tar.clone())));
             }
-            let context = gather::context(plan, &workshop.recipes, &rootfs, &mut hashed, &store)?;
-            let leaks = gather::leaks(charter, plan, &context, &mut hashed)?;
-            tell(&Refusal::unless_fine(&plan.tag, leaks, policy::NOT_SENT)?, hear);
-            contexts.push(context);
+            tars.push(rootfs);
         }
+        let collect = || -> Result<Vec<Tree>, Error> {
+            let mut files = gather::Files::default();
+            let each = plans.iter().zip(&charters);
+            each.map(|(plan, charter)| {
+                let context = gather::context(plan, &workshop.recipes, &mut files, &store)?;
+                let leaks = gather::leaks(charter, plan, &context, &mut files)?;
+                tell(&Refusal::unless_fine(&plan.tag, leaks, policy::NOT_SENT)?, hear);
+                Ok(context)
+            })
+            .collect()
+        };
+        let contexts = beside(&tars, collect)?;
         let (secrets, cache_from, cache_to) =
             (tools.secrets.clone(), tools.cache_from.clone(), tools.cache_to.clone());
         let inputs = Inputs { contexts, secrets, steps, cache_from, cache_to };
@@ -148,6 +157,28 @@ async fn obtain_pinned(
         obtain::files(files, store, &Web::new(&tools.downloads)?, hear).await?;
     }
     Ok(())
+}
+
+/// Hashes root filesystems, each of which is mostly larger than all that a project has, while the files of the
+/// project are collected; then lays them into the trees.
+fn beside(
+    roots: &[BTreeMap<String, PathBuf>],
+    collect: impl FnOnce() -> Result<Vec<Tree>, Error>,
+) -> Result<Vec<Tree>, Error> {
+    let tars: BTreeSet<PathBuf> = roots.iter().flat_map(BTreeMap::values).cloned().collect();
+    let (trees, hashed) = std::thread::scope(|scope| {
+        let hashing = scope.spawn(|| gather::roots(&tars));
+        (collect(), hashing.join())
+    });
+    let (mut trees, hashed) = (trees?, hashed.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+    for (tree, rootfs) in trees.iter_mut().zip(roots) {
+        for (path, tar) in rootfs {
+            if let Some(entry) = hashed.get(tar) {
+                tree.insert(path, entry.clone());
+            }
+        }
+    }
+    Ok(trees)
 }
 
 fn tell(warnings: &[Finding], hear: Hear<'_>) {
