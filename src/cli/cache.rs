@@ -75,7 +75,7 @@ impl Args {
                     words.row(done, format!("{}{}", Size(remains), REMAINS));
                 }
                 let freed = remains + goes.iter().map(|cached| cached.size).sum::<u64>();
-                if freed == 0 {
+                if goes.is_empty() && remains == 0 {
                     words.row("nothing", "all of it may be needed")
                 } else {
                     words.row("total", Size(freed))

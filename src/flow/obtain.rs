@@ -176,7 +176,7 @@ async fn by_members(
     })?;
     let index = receive::index(place, archive, index_at, &after).await?;
     let size = archive.size + after.len() as u64;
-    let is_new = partial.allocated().map_err(io)? == 0;
+    let is_new = partial.is_new().map_err(io)?;
     reserve(supply, partial, size)?;
     partial.write(&tail::index_member(&index.to_bytes()), index_at).map_err(io)?;
     partial.write(&after, archive.size).map_err(io)?;

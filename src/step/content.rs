@@ -269,7 +269,7 @@ impl ContentStore {
     /// Waits until nobody else brings blobs in here, and keeps others waiting while the file is open.
     pub fn hold(&self) -> Result<File, ContentError> {
         let hold = || {
-            let file = File::create(self.folder.join(".held"))?;
+            let file = self.holder()?;
             file.lock()?;
             Ok(file)
         };
@@ -278,12 +278,17 @@ impl ContentStore {
 
     /// The same, or nothing when somebody else does at this moment.
     pub fn hold_if_free(&self) -> io::Result<Option<File>> {
-        let file = File::create(self.folder.join(".held"))?;
+        let file = self.holder()?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    /// What whoever brings blobs in here locks.
+    fn holder(&self) -> io::Result<File> {
+        File::create(self.folder.join(".held"))
     }
 
     /// Removes a damaged blob, so that the next build brings it again.

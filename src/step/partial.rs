@@ -85,6 +85,11 @@ impl Partial {
         if self.file.metadata()?.len() == size { Ok(()) } else { self.file.set_len(size) }
     }
 
+    /// Whether no run before this one has given it its length. Some file systems count blocks only later.
+    pub fn is_new(&self) -> io::Result<bool> {
+        Ok(self.file.metadata()?.len() == 0)
+    }
+
     /// Bytes that it has on the disk; holes count for nothing.
     pub fn allocated(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.blocks() * 512)
@@ -147,12 +152,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("a/archive");
         let first = Partial::open(&target, &|_| {}).await.unwrap().unwrap();
+        assert!(first.is_new().unwrap());
         first.size(10).unwrap();
         first.write(b"end", 7).unwrap();
         let waiting = tokio::time::timeout(LOOK * 2, Partial::open(&target, &|_| {})).await;
         assert!(waiting.is_err(), "two have it");
         drop(first);
         let second = Partial::open(&target, &|_| {}).await.unwrap().unwrap();
+        assert!(!second.is_new().unwrap());
         assert_eq!(second.file().metadata().unwrap().len(), 10);
         assert_eq!(second.keep().unwrap(), target);
         assert_eq!(fs::read(&target).unwrap(), b"\0\0\0\0\0\0\0end");
