@@ -28,7 +28,8 @@
 //!
 //! The operator's side is [`flow::fetch`]: [`model::seal::Sealed::verify`] is the only door from
 //! bytes to a document, [`step::check::archive`] the only way to a
-//! [`step::check::Checked`] archive, and [`step::load`] takes nothing else.
+//! [`step::check::Checked`] archive, and [`step::load`] takes nothing else, or what the check gives it
+//! through a [`step::feed`] while it goes on.
 
 pub mod flow;
 pub mod model;

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use imgforge::flow;
-use imgforge::flow::fetch::{Bond, Fate, Fetched, Order, Proof, Tier, Want, Which};
+use imgforge::flow::fetch::{Bond, Fate, Fetched, Order, Tier, Want, Which};
 use imgforge::model::channel::Patience;
 use imgforge::model::name::{ChannelName, Platform, ProjectName, TierName, Version};
-use imgforge::step::load::Retag;
+use imgforge::step::load::{Goal, Proof, Retag};
 use imgforge::step::pin::Pin;
 use imgforge::step::receive::Line;
 use imgforge::step::registry::Target;
@@ -334,7 +334,7 @@ impl FateArgs {
         if self.no_load || self.output.is_some() {
             return Ok(Fate::Keep(self.output.clone()));
         }
-        Ok(Fate::Load { engine: context.config.endpoints.engine()?, retag: self.retag(), proof })
+        Ok(Fate::Load(Goal { engine: context.config.endpoints.engine()?, retag: self.retag(), proof }))
     }
 }
 

@@ -18,8 +18,8 @@ use crate::model::seal::Verified;
 use crate::model::time::Timestamp;
 use crate::step::check::Checked;
 use crate::step::disk::{self, Need, Purpose};
-use crate::step::engine::{Address, Engine};
-use crate::step::load::{Loaded, Retag, Room};
+use crate::step::engine::Engine;
+use crate::step::load::{Goal, Loaded, Loading, Room};
 use crate::step::progress::Hear;
 use crate::step::receive::Line;
 use crate::step::store::{Key, Store};
@@ -103,14 +103,7 @@ pub struct Tier {
 /// What becomes of a verified archive.
 pub enum Fate {
     /// An engine loads it.
-    Load {
-        /// The engine.
-        engine: Address,
-        /// Whether another image may lose its tag.
-        retag: Retag,
-        /// How far to go.
-        proof: Proof,
-    },
+    Load(Goal),
     /// It stays a file: in the cache, or as this one.
     Keep(Option<PathBuf>),
     /// Its tar goes to whoever reads.
@@ -132,15 +125,6 @@ pub enum Bond {
     Pinned,
     /// For this one command.
     Once,
-}
-
-/// How far a fetch goes after every byte was verified. There is no less.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proof {
-    /// The image is loaded.
-    Loaded,
-    /// The engine is asked what it has, and a container is made.
-    Proven,
 }
 
 /// What was fetched.
@@ -167,7 +151,7 @@ pub struct Fetched {
     pub loaded: Option<Loaded>,
 }
 
-/// Fetches, verifies, loads; with [`Proof::Proven`] also proves. Nothing is started. What came of it is
+/// Fetches, verifies, loads; with [`load::Proof::Proven`] also proves. Nothing is started. What came of it is
 /// written down, whatever it was.
 pub async fn fetch(order: Order, hear: Hear<'_>) -> Result<Fetched, Error> {
     let (state, time, asked) = (order.state.clone(), order.now, order.want.to_string());
@@ -236,7 +220,12 @@ async fn bring(order: Order, hear: Hear<'_>) -> Result<Fetched, Error> {
         patches: &patches,
         line: order.line,
     };
-    let Obtained { checked, path, origin } = obtain::archive(&supply, &choice.archive, hear).await?;
+    let goal = match &order.fate {
+        Fate::Load(goal) => Some(goal),
+        Fate::Keep(_) | Fate::Pipe(_) => None,
+    };
+    let Obtained { checked, path, origin, loading } =
+        obtain::archive(&supply, &choice.archive, goal, hear).await?;
     let Choice { release, channel, trusted, memory, note, .. } = choice;
     let trust = trusted.version();
     let currency = match &order.want {
@@ -245,7 +234,7 @@ async fn bring(order: Order, hear: Hear<'_>) -> Result<Fetched, Error> {
         }
         _ => None,
     };
-    let ready = Ready { release, channel, currency, trust, checked, path, origin };
+    let ready = Ready { release, channel, currency, trust, checked, path, origin, loading };
     let fetched = deliver(ready, order.fate, hear).await?;
 
     // Only now: a pointer whose image never arrived must not block the one before it.
@@ -257,9 +246,9 @@ async fn bring(order: Order, hear: Hear<'_>) -> Result<Fetched, Error> {
 
 /// Asks whoever will load the image, and the disks, before hours of downloading end in a refusal.
 async fn look_ahead(order: &Order, archive: &Archive, mut needs: Vec<Need>) -> Result<(), Error> {
-    if let Fate::Load { engine, retag, .. } = &order.fate {
-        let engine = Engine::connect(engine).await?;
-        if let Some(Room { folder, bytes }) = load::foresee(&engine, &archive.image, *retag).await? {
+    if let Fate::Load(goal) = &order.fate {
+        let engine = Engine::connect(&goal.engine).await?;
+        if let Some(Room { folder, bytes }) = load::foresee(&engine, &archive.image, goal.retag).await? {
             needs.push(Need { folder, purpose: Purpose::Engine, bytes });
         }
     }
@@ -275,23 +264,21 @@ struct Ready {
     checked: Checked,
     path: PathBuf,
     origin: Origin,
+    /// An engine that got it while it was verified.
+    loading: Option<Loading>,
 }
 
 /// Hands a verified archive on.
 async fn deliver(ready: Ready, fate: Fate, hear: Hear<'_>) -> Result<Fetched, Error> {
-    let Ready { release, channel, currency, trust, checked, mut path, origin } = ready;
-    let is_loaded = matches!(fate, Fate::Load { .. });
+    let Ready { release, channel, currency, trust, checked, mut path, origin, loading } = ready;
+    let is_loaded = matches!(fate, Fate::Load(_));
     let mut loaded = None;
     match fate {
-        Fate::Load { engine, retag, proof } => {
-            let engine = Engine::connect(&engine).await?;
-            let known = load::load(&engine, &checked, retag, hear).await?;
-            if proof == Proof::Proven {
-                loaded = match known {
-                    Some(loaded) => Some(loaded),
-                    None => Some(load::prove(&engine, &checked.archive().image).await?),
-                };
-            }
+        Fate::Load(goal) => {
+            loaded = match loading {
+                Some(loading) => loading.end(&checked, hear).await?,
+                None => load::load(&goal, &checked, hear).await?,
+            };
         }
         Fate::Keep(None) => {}
         Fate::Keep(Some(target)) => {
@@ -337,5 +324,6 @@ fn filed(order: &Order, path: &Path, trust: &Trust, hear: Hear<'_>) -> Result<Re
         checked,
         path: path.to_owned(),
         origin,
+        loading: None,
     })
 }

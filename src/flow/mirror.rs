@@ -62,7 +62,7 @@ pub async fn mirror(publisher: &Publisher, copy: &Copy, hear: Hear<'_>) -> Resul
         };
         let key = Key::file(project, &version, &archive.file);
         let places = [Location { store: from.clone(), key: key.clone() }];
-        let path = obtain::archive(&Supply::of(&places, &folder), &archive, hear).await?.path;
+        let path = obtain::archive(&Supply::of(&places, &folder), &archive, None, hear).await?.path;
         let blob = upload::measure(&path)?;
         new += upload::file(&copy.to, &key, (&path, &blob), hear).await?;
         let whole = Whole { file: archive.file.clone(), blob };

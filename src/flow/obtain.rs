@@ -14,14 +14,15 @@ use crate::model::archive::tail;
 use crate::model::release::{Archive, Patch};
 use crate::model::seal::Verified;
 use crate::model::size::Size;
-use crate::step::check::Checked;
+use crate::step::check::{CheckError, Checked};
 use crate::step::download::DownloadError;
+use crate::step::load::{Goal, Loading};
 use crate::step::partial::{self, Partial};
 use crate::step::progress::{Event, Hear};
 use crate::step::receive::{Line, Location, ReceiveError};
 use crate::step::seeds::{self, Seed};
 use crate::step::store::Key;
-use crate::step::{assemble, check, disk, download, members, receive};
+use crate::step::{assemble, check, disk, download, load, members, receive};
 
 /// Where an archive may come from, and where it goes.
 pub struct Supply<'a> {
@@ -66,19 +67,24 @@ pub struct Obtained {
     pub path: PathBuf,
     /// Where it came from.
     pub origin: Origin,
+    /// The engine that was to have it, and got it while it was checked.
+    pub loading: Option<Loading>,
 }
 
-/// The archive, checked: the one that is here if it is still whole, else put together.
+/// The archive, checked: the one that is here if it is still whole, else put together. An engine that is to have it
+/// gets it while it is checked.
 pub async fn archive(
     supply: &Supply<'_>,
     archive: &Verified<Archive>,
+    goal: Option<&Goal>,
     hear: Hear<'_>,
 ) -> Result<Obtained, Error> {
     let path = supply.folder.join(&archive.file);
     loop {
-        if let Some(checked) = here(&path, archive, hear)? {
+        if let Some((checked, loading)) = here(&path, archive, goal, hear).await? {
             let size = archive.size;
-            return Ok(Obtained { checked, path, origin: Origin { size, kept: size, ..Origin::default() } });
+            let origin = Origin { size, kept: size, ..Origin::default() };
+            return Ok(Obtained { checked, path, origin, loading });
         }
         let io = |error| DownloadError::Io(path.clone(), error);
         // `None`: somebody else has just finished it.
@@ -86,10 +92,11 @@ pub async fn archive(
         let origin = fill(supply, archive, &partial, hear).await?;
         partial.sync().map_err(io)?;
         hear(Event::Doing(&format!("verifying `{}`", archive.file)));
-        match check::archive(partial.reader().map_err(io)?, archive.clone(), hear) {
-            Ok(checked) => {
+        let file = partial.reader().map_err(io)?;
+        match checked(file, archive, goal, hear).await {
+            Ok((checked, loading)) => {
                 let path = partial.keep().map_err(io)?;
-                return Ok(Obtained { checked, path, origin });
+                return Ok(Obtained { checked, path, origin, loading });
             }
             Err(error) => {
                 partial.discard();
@@ -100,15 +107,41 @@ pub async fn archive(
 }
 
 /// An archive that is here already, if it is whole.
-fn here(path: &Path, archive: &Verified<Archive>, hear: Hear<'_>) -> Result<Option<Checked>, Error> {
+async fn here(
+    path: &Path,
+    archive: &Verified<Archive>,
+    goal: Option<&Goal>,
+    hear: Hear<'_>,
+) -> Result<Option<(Checked, Option<Loading>)>, Error> {
     let Ok(file) = download::local(path) else { return Ok(None) };
     hear(Event::Doing(&format!("verifying `{}`, which is here already", archive.file)));
-    match check::archive(file, archive.clone(), hear) {
-        Ok(checked) => Ok(Some(checked)),
+    match checked(file, archive, goal, hear).await {
+        Ok(found) => Ok(Some(found)),
         Err(error) => {
             hear(Event::Warning(&format!("it is damaged, and mended: {error}")));
             partial::demote(path).map_err(|error| DownloadError::Io(path.to_owned(), error))?;
             Ok(None)
+        }
+    }
+}
+
+/// Checks an archive, and gives it to an engine meanwhile: each piece after it was checked, and the end after all that
+/// the engine gets.
+async fn checked(
+    file: File,
+    archive: &Verified<Archive>,
+    goal: Option<&Goal>,
+    hear: Hear<'_>,
+) -> Result<(Checked, Option<Loading>), CheckError> {
+    let Some(goal) = goal else {
+        return Ok((check::archive(file, archive.clone(), None, hear)?, None));
+    };
+    let (feed, loading) = load::begin(goal, &archive.image).await;
+    match check::archive(file, archive.clone(), feed, hear) {
+        Ok(checked) => Ok((checked, Some(loading))),
+        Err(error) => {
+            loading.give_up(&archive.image).await;
+            Err(error)
         }
     }
 }

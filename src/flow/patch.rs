@@ -73,7 +73,7 @@ async fn here(
     let key = Key::file(&publisher.project, from, &old.file);
     let places = [Location { store: publisher.store.clone(), key }];
     let folder = ask.cache.join(publisher.project.as_str());
-    side(&obtain::archive(&Supply::of(&places, &folder), old, hear).await?.path)
+    side(&obtain::archive(&Supply::of(&places, &folder), old, None, hear).await?.path)
 }
 
 /// A patch, if it is worth it.

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Error;
-use super::fetch::{Proof, written_down};
+use super::fetch::written_down;
 use super::verify::Trust;
 use crate::model::archive::index::MAX_BLOB;
 use crate::model::digest::Digest;
@@ -23,7 +23,7 @@ use crate::model::trust::Trusted;
 use crate::step::content::ContentStore;
 use crate::step::disk::{self, Need, Purpose};
 use crate::step::engine::{Address, Engine};
-use crate::step::load::{Loaded, Retag, Room};
+use crate::step::load::{Loaded, Proof, Retag, Room};
 use crate::step::progress::{Event, Hear};
 use crate::step::registry::{Access, Reader, RegistryError, Target};
 use crate::step::{audit, load, remember};

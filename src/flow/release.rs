@@ -346,7 +346,7 @@ async fn rehearse(
         let places = [Location { store: store.clone(), key }];
         let supply = Supply::of(&places, scratch.path());
         let begun = Work::ReadBack.begin();
-        let path = obtain::archive(&supply, &archive, hear).await?.path;
+        let path = obtain::archive(&supply, &archive, None, hear).await?.path;
         statements::fetch(&places[0], &path, (&archive.image, whole), &trusted.signers()).await?;
         begun.end(&archive.file, hear);
         for one in found.patches_to(&archive) {

@@ -1,4 +1,4 @@
-//! Checks an archive against its verified release: every byte, before anything is loaded.
+//! Checks an archive against its verified release: every byte, before anything is loaded, or while an engine gets it.
 //!
 //! | threat | defence |
 //! |---|---|
@@ -7,27 +7,33 @@
 //! | a signer's tool that packs one thing and signs another | the tar must be, byte for byte, the one that follows from the signed image; layers and configuration by digest |
 //! | a layer that is compressed once more, a bomb for the engine | engines unpack what looks compressed; such layers are refused |
 //! | a path that is swapped after the check | [`Checked`] keeps the open file, loading reads from it and hashes every member again |
+//! | an engine that gets bytes before all of them are checked | a [`Feed`] gets a piece after its member was hashed, and the end, without which there is no image, after everything that is sent was right |
+
+mod walk;
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead, Read as _};
+use std::io::{self, Read as _};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::members::{self, MemberError, Part, TailError};
-use super::progress::{Event, Hear};
+use super::feed::Feed;
+use super::members::{self, Part, TailError};
+use super::progress::Hear;
 use super::stream;
+use crate::model::archive;
 use crate::model::archive::index::Index;
 use crate::model::archive::tail::Tail;
-use crate::model::archive::{self, Content, Entry, padding};
-use crate::model::digest::{Digest, Hasher};
-use crate::model::image::{self, Blob, Image, ImageError};
+use crate::model::digest::Digest;
+use crate::model::image::{Blob, Image};
 use crate::model::name::TierName;
 use crate::model::release::Archive;
 use crate::model::report::Tally;
 use crate::model::seal::Verified;
+pub use walk::Mismatch;
+use walk::{is_one_of, walk};
 
 /// Why an archive is refused.
 #[derive(Debug, thiserror::Error)]
@@ -86,44 +92,6 @@ pub enum CheckError {
     },
 }
 
-/// Where an archive differs from the tar that follows from its image.
-#[derive(Debug, thiserror::Error)]
-pub enum Mismatch {
-    /// A member that is not the one of the index.
-    #[error(transparent)]
-    Member(MemberError),
-    /// Anything else that stops reading.
-    #[error("the members cannot be read")]
-    Stream(#[source] io::Error),
-    /// An index that describes something else.
-    #[error("the index is of another image")]
-    Index,
-    /// A tar header that is not the expected one.
-    #[error("the entry for `{0}` is not there")]
-    Header(String),
-    /// Content with another digest.
-    #[error("`{0}` has other bytes")]
-    Bytes(String),
-    /// A layer that engines unpack by themselves, before they compare it with anything.
-    #[error("layer `{0}` is compressed, so engines would see other bytes than were signed")]
-    Packed(String),
-    /// Bytes where there must be zeroes.
-    #[error("there are bytes after `{0}` that belong to nothing")]
-    Trailing(String),
-    /// A configuration that does not describe the layers.
-    #[error(transparent)]
-    Image(#[from] ImageError),
-}
-
-impl From<io::Error> for Mismatch {
-    fn from(error: io::Error) -> Self {
-        match error.downcast::<MemberError>() {
-            Ok(error) => Self::Member(error),
-            Err(error) => Self::Stream(error),
-        }
-    }
-}
-
 /// An archive of which every byte was checked. Only [`archive()`] makes one.
 #[derive(Debug)]
 pub struct Checked {
@@ -169,9 +137,8 @@ impl Checked {
         let mut at = 0;
         for entry in archive::entries(&self.archive.image) {
             let end = at + entry.span();
-            let left_out = matches!(&entry.content, Content::Blob(blob) if without.contains(&blob.digest));
             match parts.back_mut() {
-                _ if left_out => {}
+                _ if is_one_of(&entry, without) => {}
                 Some(last) if last.end == at => last.end = end,
                 _ => parts.push_back(at..end),
             }
@@ -220,11 +187,13 @@ impl io::Read for Whole {
     }
 }
 
-/// Configurations are small; a larger one is refused, not allocated.
-const MAX_CONFIG: u64 = 4 << 20;
-
-/// Checks size, digests, seal and content.
-pub fn archive(file: File, archive: Verified<Archive>, hear: Hear<'_>) -> Result<Checked, CheckError> {
+/// Checks size, digests, seal and content. Whoever is to load it gets it meanwhile.
+pub fn archive(
+    file: File,
+    archive: Verified<Archive>,
+    feed: Option<Feed>,
+    hear: Hear<'_>,
+) -> Result<Checked, CheckError> {
     let name = archive.file.clone();
     let tail = members::tail(&file).map_err(|source| CheckError::Tail { file: name.clone(), source })?;
     let (expected, found) = (archive.size, tail.footer.body);
@@ -239,7 +208,12 @@ pub fn archive(file: File, archive: Verified<Archive>, hear: Hear<'_>) -> Result
         return Err(CheckError::Seal { file: name });
     }
     let (file, index) = (Arc::new(file), Arc::new(tail.index));
-    walk(&file, &index, &archive.image, hear).map_err(|source| CheckError::Content { file: name, source })?;
+    let walked = match feed {
+        // Whoever reads what it gives may be another task of this very thread.
+        Some(feed) => tokio::task::block_in_place(|| walk(&file, &index, &archive.image, Some(feed), hear)),
+        None => walk(&file, &index, &archive.image, None, hear),
+    };
+    walked.map_err(|source| CheckError::Content { file: name, source })?;
     Ok(Checked { file, archive, index })
 }
 
@@ -250,7 +224,7 @@ pub fn describe(path: &Path, tier: &TierName, image: Image, hear: Hear<'_>) -> R
     let file = Arc::new(File::open(path).map_err(io)?);
     let Tail { footer, index_blob, index, .. } =
         members::tail(&file).map_err(|source| CheckError::Tail { file: name.clone(), source })?;
-    walk(&file, &Arc::new(index), &image, hear)
+    walk(&file, &Arc::new(index), &image, None, hear)
         .map_err(|source| CheckError::Content { file: name.clone(), source })?;
     let body = digest(&file, footer.body).map_err(io)?;
     Ok(Archive {
@@ -267,77 +241,4 @@ pub fn describe(path: &Path, tier: &TierName, image: Image, hear: Hear<'_>) -> R
 fn digest(mut file: &File, size: u64) -> io::Result<Blob> {
     io::Seek::rewind(&mut file)?;
     stream::measure(&mut file.take(size))
-}
-
-/// Reads every member, and compares the tar with the one that follows from the image.
-fn walk(file: &Arc<File>, index: &Arc<Index>, image: &Image, hear: Hear<'_>) -> Result<(), Mismatch> {
-    if index.image() != image {
-        return Err(Mismatch::Index);
-    }
-    let total = index.plain_size();
-    let mut tar = Part::read(file, index, &(0..total), members::threads());
-    let mut done = 0;
-    for entry in index.entries() {
-        hear(Event::Bytes { done, total });
-        compare(&entry, image, &mut tar, &mut |more| hear(Event::Bytes { done: done + more, total }))?;
-        done += entry.span();
-    }
-    hear(Event::Bytes { done: total, total });
-    Ok(())
-}
-
-fn compare(entry: &Entry, image: &Image, tar: &mut Part, tell: &mut dyn FnMut(u64)) -> Result<(), Mismatch> {
-    let mut header = [0; archive::BLOCK];
-    tar.read_exact(&mut header)?;
-    if header != entry.header() {
-        return Err(Mismatch::Header(entry.path.clone()));
-    }
-    let other = || Err(Mismatch::Bytes(entry.path.clone()));
-    match &entry.content {
-        Content::Bytes(bytes) => {
-            if read(tar, bytes.len() as u64)? != *bytes {
-                return other();
-            }
-        }
-        Content::Blob(blob) if *blob == image.config => {
-            if blob.size > MAX_CONFIG {
-                return other();
-            }
-            image.check(&read(tar, blob.size)?)?;
-        }
-        Content::Blob(blob) => {
-            let start = read(tar, blob.size.min(image::LONGEST_MAGIC))?;
-            if image::is_packed(&start) {
-                return Err(Mismatch::Packed(entry.path.clone()));
-            }
-            if hash(&start, tar, blob.size, tell)? != blob.digest {
-                return other();
-            }
-        }
-    }
-    let padding = read(tar, padding(entry.size()) as u64)?;
-    if padding.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(Mismatch::Trailing(entry.path.clone())) }
-}
-
-/// Digest of so many bytes, the first of which were read already.
-fn hash(start: &[u8], tar: &mut Part, size: u64, tell: &mut dyn FnMut(u64)) -> io::Result<Digest> {
-    let mut hasher = Hasher::default();
-    hasher.update(start);
-    while hasher.size() < size {
-        let piece = tar.fill_buf()?;
-        let length = piece.len().min(usize::try_from(size - hasher.size()).unwrap_or(usize::MAX));
-        if length == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        hasher.update(&piece[..length]);
-        tar.consume(length);
-        tell(hasher.size());
-    }
-    Ok(hasher.finish())
-}
-
-fn read(tar: &mut Part, size: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    tar.take(size).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

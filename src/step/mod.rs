@@ -22,6 +22,7 @@ pub mod disk;
 pub mod download;
 pub mod engine;
 pub mod examine;
+pub mod feed;
 pub mod gather;
 pub mod http;
 pub mod inspect;

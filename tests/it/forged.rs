@@ -65,6 +65,19 @@ impl Forged {
         Blob::of(&body)
     }
 
+    /// Publishes it as the archive of an image, and points the channel to it.
+    pub(crate) fn publish(&self, bench: &Bench, image: &Image, sequence: u64) {
+        let (tier, version) = (image.tag.tier().clone(), image.tag.version().clone());
+        let file = archive::file_name(&tier, &version, &image.platform);
+        fs::create_dir_all(bench.home.path("dist")).unwrap();
+        let Blob { digest, size } = self.write(&bench.home.path("dist").join(&file));
+        let index = Blob::of(&self.index);
+        let archive = Archive { tier, file, size, digest, index, image: image.clone() };
+        let version = version.to_string();
+        let sealed = bench.publish(&bench.release(&version, vec![archive]), &bench.key);
+        bench.point(&bench.channel(&sealed, &version, sequence), &bench.key);
+    }
+
     /// Signs it as the archive of an image, and verifies it.
     pub(crate) fn verdict(&self, bench: &Bench, image: &Image) -> String {
         let file = format!("tiny-1.0.0-linux-{}.tar.gz", image.platform.architecture);

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Cursor, Read};
 
-use super::{LoadError, Loaded, compare, inspect, whole, without};
+use super::send::{whole, without};
+use super::{LoadError, Loaded, compare, inspect};
 use crate::model::archive::{self, Content};
 use crate::model::digest::{Digest, Hasher};
 use crate::model::image::{Blob, Image};
@@ -54,7 +55,7 @@ pub async fn in_full(
     store: &ContentStore,
     hear: Hear<'_>,
 ) -> Result<(), LoadError> {
-    whole(engine, &image.tag.to_string(), tar(image, store, &[])?, hear).await
+    whole(engine, image, tar(image, store, &[])?, hear).await
 }
 
 /// What engines read of an image that is in a content store, but for some layers. Each blob is hashed on its

@@ -10,6 +10,7 @@
 //! | [`memory`] | what this machine remembers is lost, damaged, or written by two at once |
 //! | [`tars`] | archives that a trusted key signed, but that hold something else |
 //! | [`descriptors`] | what their documents say of blobs: kinds, sizes, places; compressed layers |
+//! | [`feeding`] | what turns out wrong while an engine gets it already |
 //! | [`engine`] | names of other images, an engine that lies, keys of other projects |
 //!
 //! `docs/attacks.md` is the list of them, with those that other files test.
@@ -17,6 +18,7 @@
 mod descriptors;
 mod documents;
 mod engine;
+mod feeding;
 mod handover;
 mod memory;
 mod pointers;

@@ -168,7 +168,7 @@ fn sampled_bytes_of_an_archive() {
     let check = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
         let file = fs::File::open(&path).unwrap();
-        check::archive(file, release.archive_named(&archive.file).unwrap(), &|_| {})
+        check::archive(file, release.archive_named(&archive.file).unwrap(), None, &|_| {})
     };
     check(&bytes).unwrap();
     for at in (0..bytes.len()).step_by(7) {

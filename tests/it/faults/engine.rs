@@ -17,7 +17,12 @@ use crate::workbench::{Bench, layered, noise};
 const LAYER: usize = 32 << 20;
 
 /// A socket that leads to an engine, and does something once, when a request has brought so many bytes.
-fn counting(folder: &Path, engine: PathBuf, most: usize, then: impl FnOnce() + Send + 'static) -> PathBuf {
+pub(crate) fn counting(
+    folder: &Path,
+    engine: PathBuf,
+    most: usize,
+    then: impl FnOnce() + Send + 'static,
+) -> PathBuf {
     type Then = Box<dyn FnOnce() + Send>;
     let socket = folder.join("engine.sock");
     let listener = UnixListener::bind(&socket).unwrap();

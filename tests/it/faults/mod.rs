@@ -2,7 +2,7 @@
 //! wrong may reach the engine, nothing may be downloaded twice that need not be, and the same command must
 //! succeed as soon as the fault is over.
 
-mod engine;
+pub(crate) mod engine;
 mod single;
 
 use std::collections::VecDeque;

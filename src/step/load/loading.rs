@@ -1,0 +1,151 @@
+//! Loads an archive while it is checked: what was checked goes to the engine, and the engine ends its part while the rest
+//! of the check does.
+
+use std::io;
+
+use bollard::query_parameters::RemoveImageOptions;
+use tokio::task::JoinHandle;
+
+use super::send::{import, whole, words};
+use super::{LoadError, Loaded, Proof, Retag, Wanted, held, prove, wanted};
+use crate::model::image::Image;
+use crate::step::check::Checked;
+use crate::step::engine::{Address, Engine};
+use crate::step::feed::{self, Feed, Pieces};
+use crate::step::progress::{Event, Hear};
+
+/// Which engine is to have an image, and how.
+#[derive(Debug, Clone)]
+pub struct Goal {
+    /// The engine.
+    pub engine: Address,
+    /// Whether another image may lose its tag.
+    pub retag: Retag,
+    /// How far to go.
+    pub proof: Proof,
+}
+
+/// An image on its way into an engine. It is told as loaded after its archive was checked, and not before.
+pub struct Loading {
+    proof: Proof,
+    state: State,
+}
+
+enum State {
+    /// Nothing was begun.
+    Refused(LoadError),
+    /// The engine has the image.
+    Here(Engine),
+    /// The engine takes what comes; it seemed to have so many layers.
+    Begun(Engine, usize, JoinHandle<Result<Arrived, LoadError>>),
+}
+
+/// How far it came.
+enum Arrived {
+    Loaded,
+    Proven(Loaded),
+    /// The engine lacks what it seemed to have.
+    Lacking,
+}
+
+/// Begins to load an image into an engine that lacks it: whatever the feed is given goes there. What is wrong is
+/// said at the [`end`](Loading::end), and the archive is worth checking nonetheless.
+pub async fn begin(goal: &Goal, image: &Image) -> (Option<Feed>, Loading) {
+    let (proof, refused) = (goal.proof, |error| State::Refused(error));
+    let engine = match Engine::connect(&goal.engine).await {
+        Ok(engine) => engine,
+        Err(error) => return (None, Loading { proof, state: refused(error.into()) }),
+    };
+    let asked = async {
+        match wanted(&engine, image, goal.retag).await? {
+            Wanted::Here => Ok(None),
+            Wanted::Missing => Ok(Some(held(&engine, image).await?)),
+        }
+    };
+    match asked.await {
+        Err(error) => (None, Loading { proof, state: refused(error) }),
+        Ok(None) => (None, Loading { proof, state: State::Here(engine) }),
+        Ok(Some(without)) => {
+            let held = without.len();
+            let (feed, pieces) = feed::feed(without);
+            let task = tokio::spawn(take(engine.clone(), image.clone(), pieces, held, proof));
+            (Some(feed), Loading { proof, state: State::Begun(engine, held, task) })
+        }
+    }
+}
+
+/// Lets an engine take what comes.
+async fn take(
+    engine: Engine,
+    image: Image,
+    pieces: Pieces,
+    held: usize,
+    proof: Proof,
+) -> Result<Arrived, LoadError> {
+    if held == 0 {
+        import(&engine, &image, pieces).await?;
+        return match proof {
+            Proof::Loaded => Ok(Arrived::Loaded),
+            Proof::Proven => Ok(Arrived::Proven(prove(&engine, &image).await?)),
+        };
+    }
+    // Engines take an image without its layers, and some do even if they lack them, so only a container shows
+    // whether all of it is there.
+    match import(&engine, &image, pieces).await {
+        Ok(()) => Ok(prove(&engine, &image).await.map_or(Arrived::Lacking, Arrived::Proven)),
+        Err(_) => Ok(Arrived::Lacking),
+    }
+}
+
+impl Loading {
+    /// Waits for the engine, after the check. Tells what the engine has, if that was to be proven or had to be.
+    pub async fn end(self, checked: &Checked, hear: Hear<'_>) -> Result<Option<Loaded>, LoadError> {
+        let image = &checked.archive().image;
+        let engine = match self.state {
+            State::Refused(error) => return Err(error),
+            State::Here(engine) => engine,
+            State::Begun(engine, held, task) => {
+                hear(Event::Doing(&words(&engine, image, held)));
+                match task.await.map_err(|error| LoadError::Io(io::Error::other(error)))?? {
+                    Arrived::Loaded => return Ok(None),
+                    Arrived::Proven(loaded) => return Ok(Some(loaded)),
+                    Arrived::Lacking => whole(&engine, image, checked.open_tar(&[]), hear).await?,
+                }
+                engine
+            }
+        };
+        match self.proof {
+            Proof::Loaded => Ok(None),
+            Proof::Proven => prove(&engine, image).await.map(Some),
+        }
+    }
+
+    /// Leaves the engine as it was, when the check found something wrong.
+    pub async fn give_up(self, image: &Image) {
+        let State::Begun(engine, _, task) = self.state else { return };
+        // Mostly it says that its stream broke off, and why is known. It may be done if what is wrong is in a layer that
+        // it did not need.
+        if let Ok(Ok(Arrived::Loaded | Arrived::Proven(_))) = task.await {
+            let tag = image.tag.to_string();
+            let _ = engine.docker.remove_image(&tag, None::<RemoveImageOptions>, None).await;
+        }
+    }
+}
+
+/// Loads an archive that was checked before.
+pub async fn load(goal: &Goal, checked: &Checked, hear: Hear<'_>) -> Result<Option<Loaded>, LoadError> {
+    let (feed, loading) = begin(goal, &checked.archive().image).await;
+    let pouring = feed.map(|feed| {
+        let tar = checked.open_tar(feed.without());
+        tokio::task::spawn_blocking(move || feed.pour(tar))
+    });
+    let loaded = loading.end(checked, hear).await;
+    // A file that could not be read is why the engine stopped, not the other way round.
+    match pouring {
+        Some(pouring) => match pouring.await {
+            Ok(Err(error)) if loaded.is_err() => Err(LoadError::Io(error)),
+            _ => loaded,
+        },
+        None => loaded,
+    }
+}

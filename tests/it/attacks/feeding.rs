@@ -1,0 +1,76 @@
+//! Archives that a trusted key signed, and that turn out wrong while an engine gets what is right in them: engines are
+//! given what was checked before all of it was.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use imgforge::model::image::Image;
+
+use super::refused;
+use crate::faults::engine::counting;
+use crate::fetching::publish_layers;
+use crate::forged::{Forged, tar_from};
+use crate::harness::{must, tool};
+use crate::transport::ENGINE;
+use crate::workbench::{Bench, layered, noise};
+
+const LAYER: usize = 4 << 20;
+
+/// Two layers, the first of which is always the same.
+fn layers(bench: &Bench, second: u64) -> [Vec<u8>; 2] {
+    [1, second].map(|seed| layered(&bench.project, &[("data", noise(LAYER, seed))]))
+}
+
+/// Publishes an archive with one changed byte at this place of its tar.
+fn publish_with(bench: &Bench, version: &str, second: u64, at: impl Fn(usize) -> usize) -> Image {
+    let (store, image) = bench.layered("tiny", version, &layers(bench, second));
+    let mut tar = tar_from(&store, &image);
+    let at = at(tar.len());
+    tar[at] ^= 1;
+    let pieces: Vec<&[u8]> = tar.chunks(1 << 19).collect();
+    Forged::new(&image, &pieces).publish(bench, &image, if version == "1.0.0" { 1 } else { 2 });
+    image
+}
+
+/// Fetches through a socket that notes when the engine was given this much.
+fn fetch(bench: &Bench, much: usize) -> (String, bool) {
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    let came = Arc::new(AtomicBool::new(false));
+    let note = Arc::clone(&came);
+    let engine = Path::new(ENGINE).to_owned();
+    let socket = counting(folder.path(), engine, much, move || note.store(true, Ordering::SeqCst));
+    let mut command = bench.home.imgforge(&["fetch", "--verify", "tiny", "-q"]);
+    let said = bench.home.record(command.env("DOCKER_HOST", format!("unix://{}", socket.display())));
+    (said, came.load(Ordering::SeqCst))
+}
+
+fn has(image: &Image) -> bool {
+    let filter = format!("reference={}", image.tag);
+    !must(&mut tool("docker", &["image", "ls", "-q", "--filter", &filter])).is_empty()
+}
+
+#[test]
+fn a_layer_that_the_engine_gets() {
+    let bench = Bench::new("t-feed-new");
+    // The last quarter of the second layer, when the engine has the first one and most of the second.
+    let image = publish_with(&bench, "1.0.0", 2, |size| size - LAYER / 4);
+    let (said, came) = fetch(&bench, LAYER);
+    refused("a changed layer", &said, 12, "does not hold the image that it should");
+    assert!(came, "nothing was sent before that was known, so this shows nothing");
+    assert!(!has(&image));
+}
+
+#[test]
+fn a_layer_that_the_engine_has() {
+    let bench = Bench::new("t-feed-held");
+    publish_layers(&bench, "1.0.0", 1, &layers(&bench, 2));
+    assert!(fetch(&bench, LAYER).0.starts_with("exit 0"));
+    // What the engine needs is right and comes first, so it may have all of the image when the rest is looked at.
+    let image = publish_with(&bench, "1.1.0", 3, |_| LAYER / 2);
+    let (said, came) = fetch(&bench, LAYER / 2);
+    refused("a changed layer", &said, 12, "does not hold the image that it should");
+    assert!(came, "the layer that the engine lacks was not sent");
+    assert!(!has(&image));
+    assert!(bench.in_engine(), "the version before is gone");
+}
