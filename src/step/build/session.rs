@@ -30,7 +30,6 @@ use super::blobs::{self, Blobs};
 use super::transport::Control;
 use super::{BuildError, files};
 use crate::model::context::Tree;
-use crate::step::content::ContentStore;
 
 /// Names of the methods that BuildKit may call; it calls no other.
 const METHODS: [&str; 3] = [
@@ -57,8 +56,8 @@ pub(super) struct Shared {
     pub(super) folders: BTreeMap<String, Arc<Tree>>,
     /// Secrets by name.
     pub(super) secrets: BTreeMap<String, PathBuf>,
-    /// Content stores by name: where an image goes, where a cache is.
-    pub(super) stores: BTreeMap<String, ContentStore>,
+    /// Content stores: where an image goes, where a cache is.
+    pub(super) blobs: Blobs,
 }
 
 /// A session that lives as long as this value.
@@ -85,7 +84,7 @@ pub(super) async fn open(
             .initial_connection_window_size(16 << 20)
             .add_service(HealthServer::new(Service(Arc::clone(&shared))))
             .add_service(FileSyncServer::new(Service(Arc::clone(&shared))))
-            .add_service(Blobs::of(&shared.stores))
+            .add_service(shared.blobs.clone())
             .add_service(SecretsServer::new(Service(shared)));
         // An end of the session ends the build; the solve call reports why.
         let _ = services.serve_with_incoming(incoming.chain(tokio_stream::pending())).await;

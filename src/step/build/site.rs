@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bollard_buildkit_proto::moby::buildkit::v1::{CacheOptions, CacheOptionsEntry, Exporter, SolveRequest};
 use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
 
-use super::blobs::EXPORT;
+use super::blobs::{Blobs, EXPORT};
 use super::cache::{self, CacheFrom, CacheTo};
 use super::capabilities::Gives;
 use super::folders::{context_name, dockerfile_name, dockerfiles, input, share};
@@ -44,6 +44,8 @@ struct Site<'a> {
     charters: &'a [Charter],
     imports: Vec<CacheFrom>,
     store: &'a ContentStore,
+    /// What of it was hashed already.
+    blobs: Blobs,
     told: Told,
 }
 
@@ -172,7 +174,8 @@ impl<'a> Site<'a> {
             stores.insert(format!("local:{}", folder.display()), cache);
         }
         let secrets = inputs.secrets.iter().map(|(id, path)| (id.to_string(), path.clone())).collect();
-        let shared = Shared { folders, secrets, stores };
+        let blobs = Blobs::of(&stores);
+        let shared = Shared { folders, secrets, blobs: blobs.clone() };
         // BuildKit keeps what it was sent under this key and asks only for what changed since.
         let tiers: Vec<&str> = plans.iter().map(|plan| plan.tier.as_str()).collect();
         let key = format!("imgforge/{}/{}/{}", plans[0].tag, tiers.join("+"), plans[0].platform);
@@ -187,6 +190,7 @@ impl<'a> Site<'a> {
             charters,
             imports: inputs.cache_from.clone(),
             store,
+            blobs,
             told: Told::of(plans),
         })
     }
@@ -204,11 +208,13 @@ impl<'a> Site<'a> {
         let inputs = super::digest(plan, &self.trees[at]);
         let mark = Mark { inputs, charter: charter.digest() };
         // The same inputs made a good image before: most likely they will again, and then its name says so.
-        if self.inputs.steps == Steps::Cached
-            && self.store.is_marked(&plan.tag, &mark)
-            && let (taken @ Taken::Known(_), warnings) = self.once(plan, at, None, &mark, hear).await?
-        {
-            return Ok(Done { at, taken, inputs, warnings });
+        if self.inputs.steps == Steps::Cached && self.store.is_marked(&plan.tag, &mark) {
+            if let Gives::Blobs = self.line.capabilities.gives {
+                self.blobs.expect(EXPORT, self.store.origin_layers(&plan.tag));
+            }
+            if let (taken @ Taken::Known(_), warnings) = self.once(plan, at, None, &mark, hear).await? {
+                return Ok(Done { at, taken, inputs, warnings });
+            }
         }
         let (taken, warnings) = self.once(plan, at, Some(charter), &mark, hear).await?;
         Ok(Done { at, taken, inputs, warnings })
