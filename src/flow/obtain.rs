@@ -95,8 +95,15 @@ pub async fn archive(
         let file = partial.reader().map_err(io)?;
         match checked(file, archive, goal, hear).await {
             Ok((checked, loading)) => {
-                let path = partial.keep().map_err(io)?;
-                return Ok(Obtained { checked, path, origin, loading });
+                let error = match (partial.keep(), loading) {
+                    (Ok(path), loading) => return Ok(Obtained { checked, path, origin, loading }),
+                    (Err(error), None) => error,
+                    (Err(error), Some(loading)) => {
+                        loading.give_up(&archive.image).await;
+                        error
+                    }
+                };
+                return Err(io(error).into());
             }
             Err(error) => {
                 partial.discard();

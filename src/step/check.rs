@@ -187,7 +187,7 @@ impl io::Read for Whole {
     }
 }
 
-/// Checks size, digests, seal and content. Whoever is to load it gets it meanwhile.
+/// Checks size, digests, seal and content. Whoever is to load it gets it meanwhile, in a runtime that has a thread to spare.
 pub fn archive(
     file: File,
     archive: Verified<Archive>,

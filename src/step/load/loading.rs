@@ -91,14 +91,16 @@ async fn take(
     }
     // Engines take an image without its layers, and some do even if they lack them, so only a container shows
     // whether all of it is there.
-    match import(&engine, &image, pieces).await {
-        Ok(()) => Ok(prove(&engine, &image).await.map_or(Arrived::Lacking, Arrived::Proven)),
-        Err(_) => Ok(Arrived::Lacking),
-    }
+    let Ok(()) = import(&engine, &image, pieces).await else { return Ok(Arrived::Lacking) };
+    Ok(match (prove(&engine, &image).await, proof) {
+        (Err(_), _) => Arrived::Lacking,
+        (Ok(_), Proof::Loaded) => Arrived::Loaded,
+        (Ok(loaded), Proof::Proven) => Arrived::Proven(loaded),
+    })
 }
 
 impl Loading {
-    /// Waits for the engine, after the check. Tells what the engine has, if that was to be proven or had to be.
+    /// Waits for the engine, after the check. Tells what the engine has, if that was to be proven.
     pub async fn end(self, checked: &Checked, hear: Hear<'_>) -> Result<Option<Loaded>, LoadError> {
         let image = &checked.archive().image;
         let engine = match self.state {
