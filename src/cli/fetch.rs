@@ -21,10 +21,10 @@ use super::{Context, fetched};
 
 /// Download an image, verify every byte, and load it into Docker
 ///
-/// Signatures and bytes are always verified, before Docker sees anything. Only what is missing is
-/// downloaded: what older versions, other tiers or an interrupted fetch left here is used. With --verify
-/// the engine is asked afterwards what it has: image ID, layers and platform must be the signed ones, and a
-/// container is created from the image and removed. Nothing is started.
+/// Signatures and bytes are always verified: Docker gets nothing else, and no image before all of it was
+/// right. Only what is missing is downloaded: what older versions, other tiers or an interrupted fetch left
+/// here is used. With --verify the engine is asked afterwards what it has: image ID, layers and platform
+/// must be the signed ones, and a container is created from the image and removed. Nothing is started.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Which image: TIER, TIER@VERSION or PROJECT/TIER; or a link to an archive, or a file; or
@@ -155,7 +155,7 @@ impl Args {
         let hear = |event: imgforge::step::progress::Event<'_>| context.screen.hear(event);
         let mut link = None;
         let fetched = loop {
-            match flow::fetch::fetch(self.order(link.as_deref(), context)?, &hear).await {
+            match Box::pin(flow::fetch::fetch(self.order(link.as_deref(), context)?, &hear)).await {
                 Err(error) if error.is_denied_link() => match another_link(context) {
                     Some(next) => link = Some(next),
                     None => return Err(error.into()),

@@ -95,15 +95,8 @@ pub async fn archive(
         let file = partial.reader().map_err(io)?;
         match checked(file, archive, goal, hear).await {
             Ok((checked, loading)) => {
-                let error = match (partial.keep(), loading) {
-                    (Ok(path), loading) => return Ok(Obtained { checked, path, origin, loading }),
-                    (Err(error), None) => error,
-                    (Err(error), Some(loading)) => {
-                        loading.give_up(&archive.image).await;
-                        error
-                    }
-                };
-                return Err(io(error).into());
+                let path = partial.keep().map_err(io)?;
+                return Ok(Obtained { checked, path, origin, loading });
             }
             Err(error) => {
                 partial.discard();
@@ -132,8 +125,7 @@ async fn here(
     }
 }
 
-/// Checks an archive, and gives it to an engine meanwhile: each piece after it was checked, and the end after all that
-/// the engine gets.
+/// Checks an archive, and gives it to an engine meanwhile: each piece after it was checked, and the end after all of it was.
 async fn checked(
     file: File,
     archive: &Verified<Archive>,
@@ -147,7 +139,7 @@ async fn checked(
     match check::archive(file, archive.clone(), feed, hear) {
         Ok(checked) => Ok((checked, Some(loading))),
         Err(error) => {
-            loading.give_up(&archive.image).await;
+            loading.give_up().await;
             Err(error)
         }
     }

@@ -7,7 +7,7 @@
 //! | a signer's tool that packs one thing and signs another | the tar must be, byte for byte, the one that follows from the signed image; layers and configuration by digest |
 //! | a layer that is compressed once more, a bomb for the engine | engines unpack what looks compressed; such layers are refused |
 //! | a path that is swapped after the check | [`Checked`] keeps the open file, loading reads from it and hashes every member again |
-//! | an engine that gets bytes before all of them are checked | a [`Feed`] gets a piece after its member was hashed, and the end, without which there is no image, after everything that is sent was right |
+//! | an engine that gets bytes before all of them are checked | a [`Feed`] gets a piece after its member was hashed, and the end, without which there is no image, after everything was right |
 
 mod walk;
 

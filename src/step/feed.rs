@@ -53,7 +53,7 @@ impl Feed {
         &self.without
     }
 
-    /// The next bytes. That nobody reads them any more is no reason to stop checking.
+    /// The next bytes; waits while the engine has enough to read. That nobody reads any more is no reason to stop checking.
     pub fn give(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && self.to.is_some() {
             let (now, later) = bytes.split_at(bytes.len().min(PIECE - self.piece.len()));

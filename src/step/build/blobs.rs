@@ -155,7 +155,8 @@ impl Blobs {
     /// Hashes blobs that BuildKit will most likely ask for, while it still looks into its cache.
     pub(super) fn expect(&self, name: &str, digests: Vec<Digest>) {
         let Some(store) = self.0.get(name).cloned() else { return };
-        tokio::task::spawn_blocking(move || {
+        // A thread for which the end of the process does not wait.
+        std::thread::spawn(move || {
             for digest in digests {
                 // Whoever asks for it hears what is wrong with it.
                 let _ = store.size(&digest);

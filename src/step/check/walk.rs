@@ -53,8 +53,8 @@ impl From<io::Error> for Mismatch {
 /// Configurations are small; a larger one is refused, not allocated.
 const MAX_CONFIG: u64 = 4 << 20;
 
-/// Reads every member, and compares the tar with the one that follows from the image. The layers that an engine has come
-/// last: it need not wait for them.
+/// Reads every member, and compares the tar with the one that follows from the image. An engine gets what it needs as it is
+/// compared, and the end, without which there is no image, after all of it was.
 pub(super) fn walk(
     file: &Arc<File>,
     index: &Arc<Index>,
@@ -66,63 +66,30 @@ pub(super) fn walk(
         return Err(Mismatch::Index);
     }
     let (read_by_engines, total) = (archive::entries(image).len(), index.plain_size());
-    let mut walk = Walk { file, index, image, open: None, done: 0, total, hear };
-    let (mut later, mut at) = (Vec::new(), 0);
+    let mut tar = Part::read(file, index, &(0..total), members::threads());
+    let mut done = 0;
     for (number, entry) in index.entries().into_iter().enumerate() {
-        let start = at;
-        at += entry.span();
-        let is_held = feed.as_ref().is_some_and(|feed| is_one_of(&entry, feed.without()));
+        hear(Event::Bytes { done, total });
+        let tell = &mut |more| hear(Event::Bytes { done: done + more, total });
         match &mut feed {
-            Some(_) if is_held => later.push((start, entry)),
-            Some(feed) if number < read_by_engines => {
-                walk.compare(&entry, start, &mut |part| feed.give(part))?;
+            Some(feed) if number < read_by_engines && !is_one_of(&entry, feed.without()) => {
+                compare(&entry, image, &mut tar, &mut |part| feed.give(part), tell)?;
             }
-            _ => walk.compare(&entry, start, &mut |_| {})?,
+            _ => compare(&entry, image, &mut tar, &mut |_| {}, tell)?,
         }
+        done += entry.span();
     }
+    hear(Event::Bytes { done: total, total });
     if let Some(mut feed) = feed {
         feed.give(&[0; archive::END]);
         feed.finish();
     }
-    for (start, entry) in later {
-        walk.compare(&entry, start, &mut |_| {})?;
-    }
-    hear(Event::Bytes { done: total, total });
     Ok(())
 }
 
 /// Whether an entry is one of these blobs.
 pub(super) fn is_one_of(entry: &Entry, blobs: &[Digest]) -> bool {
     matches!(&entry.content, Content::Blob(blob) if blobs.contains(&blob.digest))
-}
-
-/// A way through an archive, entry by entry.
-struct Walk<'a> {
-    file: &'a Arc<File>,
-    index: &'a Arc<Index>,
-    image: &'a Image,
-    /// The tar from some place to its end, and the place that was reached.
-    open: Option<(Part, u64)>,
-    done: u64,
-    total: u64,
-    hear: Hear<'a>,
-}
-
-impl Walk<'_> {
-    /// Compares the entry that must begin there with what begins there, and gives on what was right.
-    fn compare(&mut self, entry: &Entry, start: u64, give: &mut dyn FnMut(&[u8])) -> Result<(), Mismatch> {
-        let mut tar = match self.open.take() {
-            Some((tar, at)) if at == start => tar,
-            _ => Part::read(self.file, self.index, &(start..self.total), members::threads()),
-        };
-        let (done, total, hear) = (self.done, self.total, self.hear);
-        let tell = &mut |more| hear(Event::Bytes { done: done + more, total });
-        tell(0);
-        compare(entry, self.image, &mut tar, give, tell)?;
-        self.done += entry.span();
-        self.open = Some((tar, start + entry.span()));
-        Ok(())
-    }
 }
 
 fn compare(

@@ -1,9 +1,7 @@
-//! Loads an archive while it is checked: what was checked goes to the engine, and the engine ends its part while the rest
-//! of the check does.
+//! Loads an archive while it is checked: what was checked goes to the engine, and the end of it after all of the archive was.
 
 use std::io;
 
-use bollard::query_parameters::RemoveImageOptions;
 use tokio::task::JoinHandle;
 
 use super::send::{import, whole, words};
@@ -27,7 +25,7 @@ pub struct Goal {
 
 /// An image on its way into an engine. It is told as loaded after its archive was checked, and not before.
 pub struct Loading {
-    proof: Proof,
+    goal: Goal,
     state: State,
 }
 
@@ -51,10 +49,10 @@ enum Arrived {
 /// Begins to load an image into an engine that lacks it: whatever the feed is given goes there. What is wrong is
 /// said at the [`end`](Loading::end), and the archive is worth checking nonetheless.
 pub async fn begin(goal: &Goal, image: &Image) -> (Option<Feed>, Loading) {
-    let (proof, refused) = (goal.proof, |error| State::Refused(error));
+    let loading = |state| Loading { goal: goal.clone(), state };
     let engine = match Engine::connect(&goal.engine).await {
         Ok(engine) => engine,
-        Err(error) => return (None, Loading { proof, state: refused(error.into()) }),
+        Err(error) => return (None, loading(State::Refused(error.into()))),
     };
     let asked = async {
         match wanted(&engine, image, goal.retag).await? {
@@ -63,13 +61,13 @@ pub async fn begin(goal: &Goal, image: &Image) -> (Option<Feed>, Loading) {
         }
     };
     match asked.await {
-        Err(error) => (None, Loading { proof, state: refused(error) }),
-        Ok(None) => (None, Loading { proof, state: State::Here(engine) }),
+        Err(error) => (None, loading(State::Refused(error))),
+        Ok(None) => (None, loading(State::Here(engine))),
         Ok(Some(without)) => {
             let held = without.len();
             let (feed, pieces) = feed::feed(without);
-            let task = tokio::spawn(take(engine.clone(), image.clone(), pieces, held, proof));
-            (Some(feed), Loading { proof, state: State::Begun(engine, held, task) })
+            let task = tokio::spawn(take(engine.clone(), image.clone(), pieces, held, goal.proof));
+            (Some(feed), loading(State::Begun(engine, held, task)))
         }
     }
 }
@@ -105,7 +103,13 @@ impl Loading {
         let image = &checked.archive().image;
         let engine = match self.state {
             State::Refused(error) => return Err(error),
-            State::Here(engine) => engine,
+            State::Here(engine) => {
+                // It had the image before the check, which takes its time.
+                if let Wanted::Missing = wanted(&engine, image, self.goal.retag).await? {
+                    whole(&engine, image, checked.open_tar(&[]), hear).await?;
+                }
+                engine
+            }
             State::Begun(engine, held, task) => {
                 hear(Event::Doing(&words(&engine, image, held)));
                 match task.await.map_err(|error| LoadError::Io(io::Error::other(error)))?? {
@@ -116,20 +120,17 @@ impl Loading {
                 engine
             }
         };
-        match self.proof {
+        match self.goal.proof {
             Proof::Loaded => Ok(None),
             Proof::Proven => prove(&engine, image).await.map(Some),
         }
     }
 
-    /// Leaves the engine as it was, when the check found something wrong.
-    pub async fn give_up(self, image: &Image) {
-        let State::Begun(engine, _, task) = self.state else { return };
-        // Mostly it says that its stream broke off, and why is known. It may be done if what is wrong is in a layer that
-        // it did not need.
-        if let Ok(Ok(Arrived::Loaded | Arrived::Proven(_))) = task.await {
-            let tag = image.tag.to_string();
-            let _ = engine.docker.remove_image(&tag, None::<RemoveImageOptions>, None).await;
+    /// Waits until the engine has let go of what it got, when the check found something wrong: the end did not come.
+    pub async fn give_up(self) {
+        if let State::Begun(_, _, task) = self.state {
+            // It says that its stream broke off, and why is known.
+            let _ = task.await;
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What an operator must never load: each attack is refused with its own exit code, for its own reason, and
-//! nothing of it reaches the engine.
+//! nothing of it becomes an image.
 //!
 //! | family | attacks |
 //! |---|---|
