@@ -105,12 +105,7 @@ async fn bring(order: &Order, hear: Hear<'_>) -> Result<Pulled, Error> {
             store.discard(&blob.digest)?;
         }
     }
-    if order.proof == Proof::Proven {
-        pulled.loaded = match known {
-            Some(loaded) => Some(loaded),
-            None => Some(load::prove(&engine, &pulled.image).await?),
-        };
-    }
+    pulled.loaded = order.proof.of(&engine, &pulled.image, known).await?;
     Ok(pulled)
 }
 

@@ -3,6 +3,7 @@
 //! Blobs are named by digest and written once. `index.json` lists one manifest for each tag; a
 //! lock guards its change. Any OCI tool can read the folder.
 
+mod incoming;
 mod notes;
 
 use std::collections::BTreeMap;
@@ -15,9 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use super::atomic::{self, Draft};
 use super::stream::{self, Hashing};
-use crate::model::digest::{Digest, Hasher};
+use crate::model::digest::Digest;
 use crate::model::image::{Blob, Image, ImageError, Mark};
 use crate::model::name::{ImageTag, Platform};
+
+pub use incoming::Incoming;
 
 /// A folder with an OCI layout.
 #[derive(Debug, Clone)]
@@ -165,12 +168,6 @@ impl ContentStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             measured => measured.map_err(|error| self.io(error)),
         }
-    }
-
-    /// Begins a blob that comes in pieces.
-    pub fn incoming(&self) -> Result<Incoming, ContentError> {
-        let draft = Draft::beside(&self.path(&Digest::of(b""))).map_err(|error| self.io(error))?;
-        Ok(Incoming { store: self.clone(), draft, hasher: Hasher::default() })
     }
 
     /// Lists a manifest, whatever it describes, under a name of its own: a cache, for example.
@@ -347,45 +344,6 @@ impl ContentStore {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> ContentError {
         ContentError::Damaged { folder: self.folder.clone(), file: file.to_owned(), source: source.into() }
-    }
-}
-
-/// A blob on its way in.
-pub struct Incoming {
-    store: ContentStore,
-    draft: Draft,
-    hasher: Hasher,
-}
-
-impl Incoming {
-    /// How much is here.
-    #[must_use]
-    pub fn size(&self) -> u64 {
-        self.hasher.size()
-    }
-
-    /// The digest of what is here.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        self.hasher.clone().finish()
-    }
-
-    /// Takes the next piece.
-    pub fn write(&mut self, piece: &[u8]) -> Result<(), ContentError> {
-        self.draft.file().write_all(piece).map_err(|error| self.store.io(error))?;
-        self.hasher.update(piece);
-        Ok(())
-    }
-
-    /// Gives it its name, if that is the one that was expected.
-    pub fn keep(self, expected: Option<&Digest>) -> Result<Blob, ContentError> {
-        let blob = Blob { size: self.hasher.size(), digest: self.hasher.finish() };
-        if let Some(expected) = expected.filter(|expected| **expected != blob.digest) {
-            let reason = format!("its bytes have the digest {}", blob.digest);
-            return Err(self.store.damaged(&expected.to_string(), reason));
-        }
-        self.draft.keep(&self.store.path(&blob.digest), 0o644).map_err(|error| self.store.io(error))?;
-        Ok(blob)
     }
 }
 

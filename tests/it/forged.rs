@@ -65,27 +65,27 @@ impl Forged {
         Blob::of(&body)
     }
 
+    /// Writes it into a folder as the archive of an image.
+    fn archive(&self, folder: &std::path::Path, image: &Image) -> Archive {
+        let tier = image.tag.tier().clone();
+        let file = archive::file_name(&tier, image.tag.version(), &image.platform);
+        fs::create_dir_all(folder).unwrap();
+        let Blob { digest, size } = self.write(&folder.join(&file));
+        Archive { tier, file, size, digest, index: Blob::of(&self.index), image: image.clone() }
+    }
+
     /// Publishes it as the archive of an image, and points the channel to it.
     pub(crate) fn publish(&self, bench: &Bench, image: &Image, sequence: u64) {
-        let (tier, version) = (image.tag.tier().clone(), image.tag.version().clone());
-        let file = archive::file_name(&tier, &version, &image.platform);
-        fs::create_dir_all(bench.home.path("dist")).unwrap();
-        let Blob { digest, size } = self.write(&bench.home.path("dist").join(&file));
-        let index = Blob::of(&self.index);
-        let archive = Archive { tier, file, size, digest, index, image: image.clone() };
-        let version = version.to_string();
+        let archive = self.archive(&bench.home.path("dist"), image);
+        let version = image.tag.version().to_string();
         let sealed = bench.publish(&bench.release(&version, vec![archive]), &bench.key);
         bench.point(&bench.channel(&sealed, &version, sequence), &bench.key);
     }
 
     /// Signs it as the archive of an image, and verifies it.
     pub(crate) fn verdict(&self, bench: &Bench, image: &Image) -> String {
-        let file = format!("tiny-1.0.0-linux-{}.tar.gz", image.platform.architecture);
         let folder = bench.home.path("signed");
-        fs::create_dir_all(&folder).unwrap();
-        let Blob { digest, size } = self.write(&folder.join(&file));
-        let (tier, index) = ("tiny".parse().unwrap(), Blob::of(&self.index));
-        let archive = Archive { tier, file, size, digest, index, image: image.clone() };
+        let archive = self.archive(&folder, image);
         let release = bench.release("1.0.0", vec![archive]);
         let (sealed, verified) = sign::seal(&release, &bench.key).unwrap();
         append::seal(&folder, &verified.archives[0], &sealed, &|_| {}).unwrap();

@@ -172,10 +172,15 @@ impl Bench {
 
     /// Whether the engine has any image of this project.
     pub(crate) fn in_engine(&self) -> bool {
-        let filter = format!("reference={}/*", self.project);
-        let mut docker = crate::harness::tool("docker", &["image", "ls", "-q", "--filter", &filter]);
-        !crate::harness::must(&mut docker).trim().is_empty()
+        in_engine(&format!("{}/*", self.project))
     }
+}
+
+/// Whether the engine has an image of such a name.
+pub(crate) fn in_engine(name: &str) -> bool {
+    let filter = format!("reference={name}");
+    let mut docker = crate::harness::tool("docker", &["image", "ls", "-q", "--filter", &filter]);
+    !crate::harness::must(&mut docker).trim().is_empty()
 }
 
 impl Drop for Bench {

@@ -16,13 +16,12 @@ use bollard::query_parameters::{ListContainersOptions, ListImagesOptions};
 
 pub use blobs::{from_store, in_full, in_part};
 pub use loading::{Goal, Loading, begin, load};
-pub use prove::prove;
 
 use super::content::ContentError;
 use super::engine::{Address, Engine, EngineError};
 use crate::model::digest::Digest;
 use crate::model::image::{Blob, Image};
-use prove::{CHECK_LIMIT, compare, inspect};
+use prove::{CHECK_LIMIT, compare, inspect, prove};
 
 /// Whether another image may lose its tag to the one that is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,14 +7,30 @@ use bollard::models::{ContainerCreateBody, HostConfig, ImageInspect};
 use bollard::query_parameters::{RemoveContainerOptions, StartContainerOptions, WaitContainerOptions};
 use futures_util::StreamExt as _;
 
-use super::{LoadError, Loaded, Own};
+use super::{LoadError, Loaded, Own, Proof};
 use crate::model::image::Image;
 use crate::model::runtime::HELPER_PATH;
 use crate::step::engine::{Engine, EngineError};
 
+impl Proof {
+    /// What the engine has of an image that was loaded, if that is to be proven; `known` where loading it has shown that.
+    pub async fn of(
+        self,
+        engine: &Engine,
+        image: &Image,
+        known: Option<Loaded>,
+    ) -> Result<Option<Loaded>, LoadError> {
+        match (self, known) {
+            (Self::Loaded, _) => Ok(None),
+            (Self::Proven, Some(loaded)) => Ok(Some(loaded)),
+            (Self::Proven, None) => prove(engine, image).await.map(Some),
+        }
+    }
+}
+
 /// Reads back what the engine has under the tag, compares it with what was signed, makes a container,
 /// lets it run the image's own check, and removes it.
-pub async fn prove(engine: &Engine, image: &Image) -> Result<Loaded, LoadError> {
+pub(super) async fn prove(engine: &Engine, image: &Image) -> Result<Loaded, LoadError> {
     let tag = image.tag.to_string();
     let found = inspect(engine, &tag).await?.unwrap_or_default();
     compare(image, &found)?;

@@ -23,8 +23,7 @@ pub(super) async fn whole(
     send(engine, image, tar).await
 }
 
-/// Loads an image without so many of its layers. `None` when the engine lacks them after all: engines take
-/// an image without its layers, and some do even then, so only a container shows whether all of it is there.
+/// Loads an image without so many of its layers. `None` when the engine lacks them after all.
 pub(super) async fn without(
     engine: &Engine,
     image: &Image,
@@ -33,7 +32,14 @@ pub(super) async fn without(
     hear: Hear<'_>,
 ) -> Option<Loaded> {
     hear(Event::Doing(&words(engine, image, held)));
-    send(engine, image, tar).await.ok()?;
+    let sent = send(engine, image, tar).await;
+    shown(engine, image, sent).await
+}
+
+/// What an engine has after it was sent an image without some layers: engines take that, and some do even if
+/// they lack them, so only a container shows whether all of it is there.
+pub(super) async fn shown(engine: &Engine, image: &Image, sent: Result<(), LoadError>) -> Option<Loaded> {
+    sent.ok()?;
     prove(engine, image).await.ok()
 }
 

@@ -12,9 +12,8 @@ use super::refused;
 use crate::faults::engine::counting;
 use crate::fetching::publish_layers;
 use crate::forged::{Forged, tar_from};
-use crate::harness::{must, tool};
 use crate::transport::ENGINE;
-use crate::workbench::{Bench, layered, noise};
+use crate::workbench::{Bench, in_engine, layered, noise};
 
 const LAYER: usize = 4 << 20;
 
@@ -47,11 +46,6 @@ fn fetch(bench: &Bench, much: usize) -> (String, bool) {
     (said, came.load(Ordering::SeqCst))
 }
 
-fn has(image: &Image) -> bool {
-    let filter = format!("reference={}", image.tag);
-    !must(&mut tool("docker", &["image", "ls", "-q", "--filter", &filter])).is_empty()
-}
-
 #[test]
 fn a_layer_that_the_engine_gets() {
     let bench = Bench::new("t-feed-new");
@@ -60,7 +54,7 @@ fn a_layer_that_the_engine_gets() {
     let (said, came) = fetch(&bench, LAYER / 2);
     refused("a changed layer", &said, 12, "does not hold the image that it should");
     assert!(came, "nothing was sent before that was known, so this shows nothing");
-    assert!(!has(&image));
+    assert!(!in_engine(&image.tag.to_string()));
 }
 
 #[test]
@@ -71,7 +65,7 @@ fn a_layer_that_the_engine_has() {
     let image = publish_with(&bench, "1.1.0", 3, |_| LAYER / 16);
     let (said, _) = fetch(&bench, LAYER / 2);
     refused("a changed layer", &said, 12, "does not hold the image that it should");
-    assert!(!has(&image));
+    assert!(!in_engine(&image.tag.to_string()));
     assert!(bench.in_engine(), "the version before is gone");
 }
 
