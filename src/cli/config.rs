@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use imgforge::model::builder::Configuration;
 use imgforge::model::lock::debian::SNAPSHOT;
+use imgforge::model::lock::golang;
 use imgforge::model::storage;
 use imgforge::model::time::Timestamp;
 use imgforge::step::engine::address::Credentials;
@@ -85,6 +86,7 @@ impl Config {
             downloads: Downloads {
                 ca_bundle: path("IMGFORGE_CA_BUNDLE").or_else(|| path("SSL_CERT_FILE")),
                 snapshot: text("IMGFORGE_DEBIAN_SNAPSHOT").unwrap_or_else(|| SNAPSHOT.to_owned()),
+                go_proxy: text("GOPROXY").unwrap_or_else(|| golang::PROXY.to_owned()),
             },
             network: NETWORK.iter().filter_map(|name| Some((*name, text(name)?))).collect(),
             now: now(),

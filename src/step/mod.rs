@@ -51,3 +51,4 @@ pub mod store;
 pub mod stream;
 pub mod upload;
 pub mod web;
+pub mod zipped;

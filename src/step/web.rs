@@ -9,12 +9,14 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, LAST_MODIFIED};
 use reqwest::{Client, Response, StatusCode, Url};
 use sha2::{Digest as _, Sha512};
+use zip::result::ZipError;
 
 use super::content::{ContentError, ContentStore};
 use super::http::{self, ClientError, Purpose};
+use super::zipped;
 use crate::model::digest::Digest;
 use crate::model::image::Blob;
-use crate::model::lock::{Item, debian, npm};
+use crate::model::lock::{Item, debian, golang, npm};
 use crate::model::time::Timestamp;
 
 /// A client with its connections.
@@ -22,6 +24,7 @@ use crate::model::time::Timestamp;
 pub struct Web {
     client: Client,
     snapshot: String,
+    go_proxy: String,
 }
 
 /// What is said about downloads beside the addresses.
@@ -31,6 +34,8 @@ pub struct Downloads {
     pub ca_bundle: Option<PathBuf>,
     /// The server that has every Debian package there ever was.
     pub snapshot: String,
+    /// The servers that have Go's modules, as `GOPROXY` names them.
+    pub go_proxy: String,
 }
 
 /// Why something did not come.
@@ -76,18 +81,41 @@ pub enum WebError {
     /// A disk that takes no more.
     #[error("cannot write what is downloaded")]
     Write(#[source] io::Error),
+    /// A zip that cannot be read.
+    #[error("`{url}` sends no module")]
+    Zip {
+        /// What was asked.
+        url: String,
+        /// Why not.
+        source: ZipError,
+    },
     /// No place to put it.
     #[error(transparent)]
     Content(#[from] ContentError),
 }
 
 /// Which bytes are accepted.
-#[derive(Debug, Clone, Copy)]
-pub enum Expected<'a> {
+#[derive(Debug, Clone)]
+pub enum Expected {
     /// Those with this SHA-256.
-    Digest(&'a Digest),
+    Digest(Digest),
     /// Those with this SHA-512, as npm writes it: `sha512-<base64>`.
-    Integrity(&'a str),
+    Integrity(String),
+    /// The `go.mod` with this hash of Go's.
+    GoMod(String),
+    /// The zip of a module with this hash of Go's, which is one of what is in it.
+    Module(String),
+}
+
+impl Expected {
+    /// The hash that is not SHA-256 of the file.
+    #[must_use]
+    pub fn integrity(&self) -> Option<&str> {
+        match self {
+            Self::Digest(_) => None,
+            Self::Integrity(hash) | Self::GoMod(hash) | Self::Module(hash) => Some(hash),
+        }
+    }
 }
 
 /// Larger than any package of any registry that is named here.
@@ -103,7 +131,13 @@ impl Web {
     /// A client that also believes the CAs of a bundle, where one is given.
     pub fn new(downloads: &Downloads) -> Result<Self, WebError> {
         let client = http::client(Purpose::Reading, downloads.ca_bundle.as_deref())?;
-        Ok(Self { client, snapshot: downloads.snapshot.trim_end_matches('/').to_owned() })
+        let snapshot = downloads.snapshot.trim_end_matches('/').to_owned();
+        Ok(Self { client, snapshot, go_proxy: downloads.go_proxy.clone() })
+    }
+
+    /// The servers that have Go's modules, in order.
+    pub fn go_proxies(&self) -> Result<Vec<String>, String> {
+        golang::proxies(&self.go_proxy)
     }
 
     /// A page of text, and the address that it finally came from.
@@ -143,7 +177,7 @@ impl Web {
     pub async fn download(
         &self,
         url: &str,
-        expected: Expected<'_>,
+        expected: &Expected,
         store: &ContentStore,
     ) -> Result<Blob, WebError> {
         let mut pauses = PAUSES.into_iter();
@@ -163,10 +197,10 @@ impl Web {
     /// Downloads a file as it was pinned. Mirrors drop a Debian package when a newer one comes; the
     /// archive that drops none is asked then. What it answers need not be believed: the digest decides.
     pub async fn pinned(&self, item: &Item, store: &ContentStore) -> Result<Blob, WebError> {
-        let expected = Expected::Digest(&item.digest);
-        match self.download(&item.url, expected, store).await {
+        let expected = Expected::Digest(item.digest);
+        match self.download(&item.url, &expected, store).await {
             Err(gone @ WebError::Refused { .. }) => match self.archived(item).await {
-                Some(url) => self.download(&url, expected, store).await.map_err(|_| gone),
+                Some(url) => self.download(&url, &expected, store).await.map_err(|_| gone),
                 None => Err(gone),
             },
             outcome => outcome,
@@ -180,27 +214,31 @@ impl Web {
         Some(format!("{}{}", self.snapshot, debian::archive_path(item, &answer)?))
     }
 
-    async fn attempt(
-        &self,
-        url: &str,
-        expected: Expected<'_>,
-        store: &ContentStore,
-    ) -> Result<Blob, WebError> {
+    async fn attempt(&self, url: &str, expected: &Expected, store: &ContentStore) -> Result<Blob, WebError> {
         let mut answer = self.ask(url, None).await?;
         let mut incoming = store.incoming()?;
         let mut sha512 = Sha512::new();
+        let limit = if let Expected::Module(_) = expected { zipped::LONGEST } else { LONGEST };
         while let Some(piece) = answer.chunk().await.map_err(silent(url))? {
             if let Expected::Integrity(_) = expected {
                 sha512.update(&piece);
             }
             incoming.write(&piece)?;
-            if incoming.size() > LONGEST {
-                return Err(WebError::TooLong { url: url.to_owned(), limit: LONGEST });
+            if incoming.size() > limit {
+                return Err(WebError::TooLong { url: url.to_owned(), limit });
             }
         }
         let (expected, found) = match expected {
             Expected::Digest(digest) => (digest.to_string(), incoming.digest().to_string()),
-            Expected::Integrity(integrity) => (integrity.to_owned(), npm::integrity(&sha512.finalize())),
+            Expected::Integrity(integrity) => (integrity.clone(), npm::integrity(&sha512.finalize())),
+            Expected::GoMod(hash) => {
+                (hash.clone(), golang::hash(vec![("go.mod".to_owned(), incoming.digest())]))
+            }
+            Expected::Module(hash) => {
+                let files = zipped::files(incoming.file()?);
+                let files = files.map_err(|source| WebError::Zip { url: url.to_owned(), source })?;
+                (hash.clone(), golang::hash(files))
+            }
         };
         if expected != found {
             return Err(WebError::Differs { url: url.to_owned(), expected, found });

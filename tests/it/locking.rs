@@ -274,19 +274,18 @@ fn drift_names_the_step_and_the_way_out() {
 #[test]
 fn what_cannot_be_pinned_is_said_and_never_passes_for_locked() {
     let project = Crate::new();
-    project.write("t.toml", "base = \"scratch\"\ncontext = \"files\"\n[[steps]]\ngo = { lock = \"go.sum\", directory = \"/src\", package = \".\", to = \"/x\" }\n");
-    project.write("files/go.sum", "");
+    project.write("t.toml", "base = \"scratch\"\n[[steps]]\napt.packages = [\"jq\"]\n");
     assert_session!(project.home.session(&["recipe", "lock"]), @"
     exit 0
     --- stdout
     imgforge.lock written: 0 steps, 0 files, 0 B
     --- stderr
-    warning: `t` cannot be locked: recipes/t.toml:3:1: what Go downloads cannot be pinned; `go mod vendor` and a `run` step need no download
+    warning: `t` cannot be locked: recipes/t.toml:2:1: Debian packages are only pinned above `base.debian`
     ");
     assert_session!(project.home.session(&["build", "t", "--locked", "-q"]), @"
     exit 2
     --- stderr
-    error: tier `t` is not locked: recipes/t.toml:3:1: what Go downloads cannot be pinned; `go mod vendor` and a `run` step need no download
+    error: tier `t` is not locked: recipes/t.toml:2:1: Debian packages are only pinned above `base.debian`
 
     hint: `imgforge recipe lock` pins what can be pinned; see docs/locking.md
     ");
@@ -294,7 +293,7 @@ fn what_cannot_be_pinned_is_said_and_never_passes_for_locked() {
     assert_session!(project.home.session(&["release", "t", "--version", "1.0.0", "-q"]), @"
     exit 2
     --- stderr
-    error: tier `t` is not locked: recipes/t.toml:3:1: what Go downloads cannot be pinned; `go mod vendor` and a `run` step need no download
+    error: tier `t` is not locked: recipes/t.toml:2:1: Debian packages are only pinned above `base.debian`
 
     hint: `imgforge recipe lock` pins what can be pinned; see docs/locking.md
     ");

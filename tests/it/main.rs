@@ -33,6 +33,7 @@ mod journey;
 mod keys;
 mod killed;
 mod language;
+mod languages;
 mod line;
 mod locking;
 mod manual;

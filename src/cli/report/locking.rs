@@ -52,7 +52,9 @@ fn web(error: &WebError) -> (Code, &'static str) {
         WebError::Client(error) => super::stores::client(error),
         WebError::Silent { .. } => (Code::Network, "what came is kept: run the same command again"),
         WebError::Content(_) => (Code::Other, "check the disk"),
-        WebError::Differs { .. } => (Code::Mismatch, "compare your lock file with its registry"),
+        WebError::Differs { .. } | WebError::Zip { .. } => {
+            (Code::Mismatch, "compare your lock file with its registry")
+        }
         _ => (Code::Other, "check the name and the version in your lock file"),
     }
 }

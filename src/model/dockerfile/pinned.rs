@@ -5,11 +5,11 @@
 use std::fmt::Write as _;
 
 use super::quote;
-use super::steps::{copy_binaries, run};
+use super::steps::{copy_binaries, go_build, run};
 use crate::model::lock::Pin;
 use crate::model::lock::pins::{REQUIREMENTS, completed_lock, folder};
 use crate::model::lock::pnpm::SERVER;
-use crate::model::recipe::step::{Cargo, Npm, Pip, Step};
+use crate::model::recipe::step::{Cargo, Go, Npm, Pip, Step};
 
 /// Traces of an installation that hold its time: logs, caches, and the copies that dpkg and debconf
 /// keep of what was before.
@@ -60,7 +60,8 @@ pub(super) fn write(out: &mut String, step: &Step, pin: &Pin) {
             run(out, &here, &script);
         }
         Step::Cargo(cargo) => run(out, &here, &cargo_script(cargo)),
-        Step::Copy(_) | Step::Run(_) | Step::Go(_) => {}
+        Step::Go(go) => run(out, &here, &go_script(go)),
+        Step::Copy(_) | Step::Run(_) => {}
     }
 }
 
@@ -98,4 +99,14 @@ fn cargo_script(cargo: &Cargo) -> String {
         copy_binaries(cargo, &format!("{HOME}/target")),
     );
     script
+}
+
+/// Go takes a folder in the place of a proxy, and compares what is in it with `go.sum`.
+fn go_script(go: &Go) -> String {
+    const HOME: &str = "/tmp/imgforge-go";
+    format!(
+        "cd {} && export GOPROXY=file:///mnt GONOPROXY=none GOSUMDB=off GOTOOLCHAIN=local && {} && rm -rf {HOME}",
+        quote(&go.directory),
+        go_build(go, &format!("{HOME}/modules"), &format!("{HOME}/cache")),
+    )
 }

@@ -117,14 +117,22 @@ pub(super) fn copy_binaries(cargo: &Cargo, target: &str) -> String {
 
 fn write_go(out: &mut String, go: &Go) {
     let script = format!(
-        "{}; cd {} && CGO_ENABLED=0 GOMODCACHE=/root/.go GOCACHE=/root/.go/build go build -trimpath \
-         -buildvcs=false -mod=readonly -o {} -- {}",
+        "{}; cd {} && {}",
         ca("SSL_CERT_FILE"),
         quote(&go.directory),
-        quote(&go.to),
-        quote(&go.package)
+        go_build(go, "/root/.go", "/root/.go/build")
     );
     run(out, &mounts("/root/.go"), &script);
+}
+
+/// Compiles a program of Go, with places for what is downloaded and what is compiled.
+pub(super) fn go_build(go: &Go, modules: &str, cache: &str) -> String {
+    format!(
+        "CGO_ENABLED=0 GOMODCACHE={modules} GOCACHE={cache} go build -trimpath -buildvcs=false -mod=readonly \
+         -modcacherw -o {} -- {}",
+        quote(&go.to),
+        quote(&go.package)
+    )
 }
 
 fn write_copy(out: &mut String, copy: &Copy, place: &Where<'_>) {

@@ -6,11 +6,12 @@
 //! the lock has no answer; that is drift, and an error. Tiers that ask the same share the answer.
 //!
 //! [`want`] finds the questions in recipes, [`pins`] brings questions and answers together for a
-//! plan, [`npm`], [`pnpm`], [`pip`], [`cargo`] and [`debian`] read the formats in which answers come.
+//! plan, [`npm`], [`pnpm`], [`pip`], [`cargo`], [`golang`] and [`debian`] read the formats in which answers come.
 
 pub mod cargo;
 pub mod change;
 pub mod debian;
+pub mod golang;
 pub mod npm;
 pub mod pins;
 pub mod pip;
@@ -63,7 +64,7 @@ pub struct Item {
     pub size: u64,
     /// Digest of the bytes.
     pub digest: Digest,
-    /// What npm calls it: `sha512-..`, checked when the file was pinned.
+    /// What npm (`sha512-..`) or Go (`h1:..`) call it, checked when the file was pinned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub integrity: Option<String>,
     /// Where it was downloaded from.
@@ -165,6 +166,16 @@ impl Item {
         percent_decoded(path.rsplit('/').next().unwrap_or_default())
     }
 
+    /// Where it lies in the folder of its step: npm and Go look for files in places of their own.
+    #[must_use]
+    pub fn path(&self) -> Option<String> {
+        match self.integrity.as_deref() {
+            None => Some(self.file_name()),
+            Some(hash) if golang::is_hash(hash) => golang::path(&self.name, &self.version),
+            Some(hash) => npm::content_path(hash),
+        }
+    }
+
     /// It becomes a path in a build and is downloaded by machines: both must be harmless.
     fn check(&self) -> Result<(), String> {
         let name = self.file_name();
@@ -175,9 +186,9 @@ impl Item {
         if !self.url.starts_with("https://") && !self.url.starts_with("http://") {
             return Err(format!("`{}` is no address of the web", self.url));
         }
-        match &self.integrity {
-            Some(integrity) if npm::content_path(integrity).is_none() => {
-                Err(format!("`{integrity}` is not the integrity of a package"))
+        match (self.path(), &self.integrity) {
+            (None, Some(integrity)) => {
+                Err(format!("`{self}` is no package with the integrity `{integrity}`"))
             }
             _ => Ok(()),
         }

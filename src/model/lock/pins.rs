@@ -132,10 +132,8 @@ impl Pins {
         let pins = steps.filter_map(|(_, of)| self.answers.get(of));
         pins.flat_map(|pin| {
             let folder = folder(&pin.of);
-            pin.files.iter().map(move |item| {
-                let cached = item.integrity.as_deref().and_then(npm::content_path);
-                (format!("{folder}/{}", cached.unwrap_or_else(|| item.file_name())), item)
-            })
+            let place = |item: &Item| item.path().unwrap_or_else(|| item.file_name());
+            pin.files.iter().map(move |item| (format!("{folder}/{}", place(item)), item))
         })
     }
 }

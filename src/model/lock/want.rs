@@ -64,6 +64,8 @@ pub enum What {
     Pip(Vec<u8>),
     /// Crates, by the bytes of `Cargo.lock`.
     Cargo(Vec<u8>),
+    /// Modules of Go, by the bytes of `go.sum`.
+    Go(Vec<u8>),
     /// Nothing that a lock can hold yet, and why.
     Never(String),
 }
@@ -212,9 +214,7 @@ impl Walk<'_> {
             Step::Pip(_) => What::Pip(bytes()?),
             Step::Cargo(_) => What::Cargo(bytes()?),
             Step::Pnpm(_) => What::Pnpm(bytes()?),
-            Step::Go(_) => {
-                never("what Go downloads cannot be pinned; `go mod vendor` and a `run` step need no download")
-            }
+            Step::Go(_) => What::Go(bytes()?),
         };
         Ok(Some(self.add(at, place, what, state.to_vec())))
     }
@@ -242,6 +242,7 @@ fn question(what: &What, platform: &Platform, before: &[Digest]) -> Digest {
         What::Pnpm(lock) => json!(["pnpm", platform, bytes(lock)]),
         What::Pip(lock) => json!(["pip", platform, bytes(lock), before]),
         What::Cargo(lock) => json!(["cargo", platform, bytes(lock)]),
+        What::Go(lock) => json!(["go", platform, bytes(lock)]),
         What::Never(reason) => json!(["never", reason]),
     };
     Digest::of(asked.to_string().as_bytes())
@@ -264,6 +265,7 @@ fn title(what: &What) -> String {
         What::Pnpm(_) => "pnpm".to_owned(),
         What::Pip(_) => "pip".to_owned(),
         What::Cargo(_) => "cargo".to_owned(),
+        What::Go(_) => "go".to_owned(),
         What::Never(reason) => reason.clone(),
     }
 }

@@ -1,6 +1,7 @@
 //! A blob that comes piece by piece, and has no name until all of it is here.
 
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{Seek as _, Write as _};
 
 use super::{ContentError, ContentStore};
 use crate::model::digest::{Digest, Hasher};
@@ -33,6 +34,12 @@ impl Incoming {
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.hasher.clone().finish()
+    }
+
+    /// What is here, to be read from its beginning.
+    pub fn file(&mut self) -> Result<&File, ContentError> {
+        self.draft.file().rewind().map_err(|error| self.store.io(error))?;
+        Ok(self.draft.file())
     }
 
     /// Takes the next piece.

@@ -1,7 +1,7 @@
 //! Finds the files that a step would download today, and takes them into the content store.
 //!
-//! [`apt`] has the machine's own apt decide and check signatures, [`registries`] asks npm's, Python's
-//! and Rust's registries for the very files that the step's lock file names.
+//! [`apt`] has the machine's own apt decide and check signatures, [`registries`] asks npm's, Python's,
+//! Rust's and Go's registries for the very files that the step's lock file names.
 
 mod apt;
 mod registries;
@@ -52,7 +52,7 @@ pub struct Resolver<'a> {
     hear: Hear<'a>,
     lists: BTreeMap<String, apt::Lists>,
     controls: BTreeMap<Digest, String>,
-    /// Files pinned before, by npm's digest: npm does not tell the SHA-256.
+    /// Files pinned before, by npm's or Go's digest: they do not tell the SHA-256.
     known: BTreeMap<String, Item>,
 }
 
@@ -81,6 +81,7 @@ impl<'a> Resolver<'a> {
             What::Pnpm(lock) => self.pnpm(lock, platform).await.map_err(|error| error.at(wrong))?,
             What::Pip(lock) => self.pip(lock, platform, before).await.map_err(|error| error.at(wrong))?,
             What::Cargo(lock) => self.cargo(lock).await.map_err(|error| error.at(wrong))?,
+            What::Go(sums) => self.golang(sums).await.map_err(|error| error.at(wrong))?,
             What::Never(reason) => return Err(wrong(reason.clone()).into()),
         };
         Ok(Pin { step: want.step.clone(), platform: platform.clone(), of: want.of, files })

@@ -4,9 +4,8 @@
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::{ResolveError, Resolver};
-use crate::model::digest::Digest;
 use crate::model::image::Blob;
-use crate::model::lock::{Item, Pin, cargo, npm, pip, pnpm};
+use crate::model::lock::{Item, Pin, cargo, golang, npm, pip, pnpm};
 use crate::model::name::Platform;
 use crate::model::recipe::parse::Finding;
 use crate::step::progress::Event;
@@ -44,8 +43,9 @@ struct Sought {
     name: String,
     version: String,
     url: String,
-    digest: Option<Digest>,
-    integrity: Option<String>,
+    /// Asked one after the other where there is no such file.
+    elsewhere: Vec<String>,
+    expected: Expected,
 }
 
 impl Resolver<'_> {
@@ -58,9 +58,12 @@ impl Resolver<'_> {
     }
 
     async fn node(&self, needed: Vec<npm::Needed>) -> Result<Vec<Item>, Failure> {
-        let sought = needed.into_iter().map(|npm::Needed { name, version, url, integrity }| {
-            let digest = self.known.get(&integrity).map(|item| item.digest);
-            Sought { name, version, url, digest, integrity: Some(integrity) }
+        let sought = needed.into_iter().map(|npm::Needed { name, version, url, integrity }| Sought {
+            name,
+            version,
+            url,
+            elsewhere: Vec::new(),
+            expected: Expected::Integrity(integrity),
         });
         Ok(self.fetch(sought.collect()).await?)
     }
@@ -69,10 +72,22 @@ impl Resolver<'_> {
         let needed = cargo::needed(lock).map_err(Failure::Lock)?;
         let sought = needed.into_iter().map(|one| Sought {
             url: one.url(),
+            elsewhere: Vec::new(),
             name: one.name,
             version: one.version,
-            digest: Some(one.digest),
-            integrity: None,
+            expected: Expected::Digest(one.digest),
+        });
+        Ok(self.fetch(sought.collect()).await?)
+    }
+
+    pub(super) async fn golang(&self, sums: &[u8]) -> Result<Vec<Item>, Failure> {
+        let needed = golang::needed(sums).map_err(Failure::Lock)?;
+        let proxies = self.web.go_proxies().map_err(Failure::Lock)?;
+        let sought = needed.into_iter().map(|one| {
+            let mut urls = proxies.iter().map(|proxy| one.url(proxy));
+            let (url, elsewhere) = (urls.next().unwrap_or_default(), urls.collect());
+            let kind = if one.only_go_mod() { Expected::GoMod } else { Expected::Module };
+            Sought { name: one.module, version: one.version, url, elsewhere, expected: kind(one.integrity) }
         });
         Ok(self.fetch(sought.collect()).await?)
     }
@@ -103,8 +118,13 @@ impl Resolver<'_> {
                 let Ok(url) = at.join(&href) else { continue };
                 let file = url.path().rsplit('/').next().unwrap_or_default();
                 if package.digests.contains(&digest) && pip::fits(file, platform, python) {
-                    let (version, url) = (package.version.clone(), url.to_string());
-                    sought.push(Sought { name: name(), version, url, digest: Some(digest), integrity: None });
+                    sought.push(Sought {
+                        name: name(),
+                        version: package.version.clone(),
+                        url: url.to_string(),
+                        elsewhere: Vec::new(),
+                        expected: Expected::Digest(digest),
+                    });
                 }
             }
             if sought.len() == before && !package.conditional {
@@ -123,25 +143,14 @@ impl Resolver<'_> {
     async fn fetch(&self, sought: Vec<Sought>) -> Result<Vec<Item>, ResolveError> {
         let total = sought.len() as u64;
         let files = sought.into_iter().map(|one| async move {
-            let blob = match one.digest {
-                Some(digest) => match self.store.checked(&digest)? {
-                    Some(size) => Blob { digest, size },
-                    None => self.download(&one, Expected::Digest(&digest)).await?,
-                },
-                None => {
-                    self.download(&one, Expected::Integrity(one.integrity.as_deref().unwrap_or_default()))
-                        .await?
-                }
+            let integrity = one.expected.integrity().map(str::to_owned);
+            let known = integrity.as_ref().and_then(|integrity| self.known.get(integrity));
+            let (url, Blob { digest, size }) = match self.have(&one, known)? {
+                Some(here) => here,
+                None => self.download(&one).await?,
             };
-            let Sought { name, version, url, integrity, .. } = one;
-            Ok::<_, ResolveError>(Item {
-                name,
-                version,
-                size: blob.size,
-                digest: blob.digest,
-                integrity,
-                url,
-            })
+            let Sought { name, version, .. } = one;
+            Ok::<_, ResolveError>(Item { name, version, size, digest, integrity, url })
         });
         let mut files = stream::iter(files).buffer_unordered(TOGETHER);
         let mut items = Vec::new();
@@ -153,12 +162,28 @@ impl Resolver<'_> {
         Ok(items)
     }
 
-    async fn download(&self, one: &Sought, expected: Expected<'_>) -> Result<Blob, ResolveError> {
-        let outcome = self.web.download(&one.url, expected, self.store).await;
-        outcome.map_err(|source: WebError| ResolveError::Web {
-            name: format!("{} {}", one.name, one.version),
-            source,
-        })
+    /// A file that the store has. `known` was pinned before.
+    fn have(&self, one: &Sought, known: Option<&Item>) -> Result<Option<(String, Blob)>, ResolveError> {
+        let (digest, url) = match (&one.expected, known) {
+            (Expected::Digest(digest), _) => (*digest, &one.url),
+            (_, Some(item)) => (item.digest, &item.url),
+            _ => return Ok(None),
+        };
+        let size = self.store.checked(&digest)?;
+        Ok(size.map(|size| (url.clone(), Blob { digest, size })))
+    }
+
+    /// Downloads a file, and says where it was.
+    async fn download(&self, one: &Sought) -> Result<(String, Blob), ResolveError> {
+        let mut from = &one.url;
+        let mut outcome = self.web.download(from, &one.expected, self.store).await;
+        for url in &one.elsewhere {
+            let Err(WebError::Refused { .. }) = outcome else { break };
+            from = url;
+            outcome = self.web.download(from, &one.expected, self.store).await;
+        }
+        let name = || format!("{} {}", one.name, one.version);
+        Ok((from.clone(), outcome.map_err(|source| ResolveError::Web { name: name(), source })?))
     }
 
     /// Takes pinned files into the store.
