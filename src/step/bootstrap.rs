@@ -1,6 +1,8 @@
 //! Makes a Debian root filesystem with `mmdebstrap`: no registry, no account, only signed packages.
 //!
-//! The result is kept by what was asked for, because it takes half a minute to make.
+//! The result is [kept](kept) by what was asked for, because it takes half a minute to make.
+
+mod kept;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -14,6 +16,7 @@ use tokio::process::Command;
 use super::content::ContentStore;
 use super::debs;
 use super::progress::{Event, Hear};
+use crate::model::context::File;
 use crate::model::digest::Digest;
 use crate::model::lock::{Pin, debian};
 use crate::model::name::{DebianName, Platform};
@@ -74,15 +77,15 @@ pub async fn debian(
     cache: &Path,
     reuse: Reuse,
     hear: Hear<'_>,
-) -> Result<PathBuf, BootstrapError> {
+) -> Result<File, BootstrapError> {
     let mut arguments = arguments(base, platform, pinned.as_ref());
     let mut identity = arguments.join("\0");
     for item in pinned.iter().flat_map(|pinned| &pinned.pin.files) {
         identity.push_str(&item.digest.hex());
     }
-    let target = cache.join(format!("{}.tar", Digest::of(identity.as_bytes()).hex()));
-    if reuse == Reuse::Kept && target.is_file() {
-        return Ok(target);
+    let link = cache.join(Digest::of(identity.as_bytes()).hex());
+    if let (Reuse::Kept, Some(found)) = (reuse, kept::find(&link)) {
+        return Ok(found);
     }
     let io = |error| BootstrapError::Io(cache.to_owned(), error);
     std::fs::create_dir_all(cache).map_err(io)?;
@@ -147,10 +150,9 @@ pub async fn debian(
     if size == 0 {
         return Err(BootstrapError::Failed { suite: base.suite.clone(), log });
     }
-    draft.as_file().sync_all().map_err(io)?;
-    draft.persist(&target).map_err(|error| io(error.error))?;
+    let made = kept::keep(draft, &link).map_err(io)?;
     hear(Event::StepDone { name: &name, cached: false, seconds: started.elapsed().as_secs_f64() });
-    Ok(target)
+    Ok(made)
 }
 
 /// What `unshare` ends with when there is no such program.

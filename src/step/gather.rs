@@ -50,7 +50,7 @@ pub struct Files {
 }
 
 /// Collects contexts below `recipes`, generated files and, from the content store, pinned ones, whose bytes
-/// were checked when they were obtained. Root filesystems come with [`roots`].
+/// were checked when they were obtained.
 pub fn context(
     plan: &Plan,
     recipes: &Path,
@@ -72,11 +72,6 @@ pub fn context(
         }
     }
     Ok(tree)
-}
-
-/// Hashes root filesystems.
-pub fn roots(tars: &BTreeSet<PathBuf>) -> Result<BTreeMap<PathBuf, Entry>, GatherError> {
-    tars.iter().map(|tar| Ok((tar.clone(), measured(tar)?))).collect()
 }
 
 /// Collects what steps read from the project's own folders; each of their paths has to name something.

@@ -1,11 +1,10 @@
 //! Tiers that are built together: what they read is brought once, what they share is made once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use super::{Demand, Tools, Workshop};
 use crate::flow::Error;
-use crate::model::context::Tree;
+use crate::model::context::{Entry, Tree};
 use crate::model::image::{Image, Mark};
 use crate::model::lock::pins::Locking;
 use crate::model::plan::Plan;
@@ -40,9 +39,9 @@ impl<'a> Family<'a> {
         let store = ContentStore::open(&workshop.content)?;
         obtain_pinned(&plans, tools, &store, hear).await?;
         let mut made = BTreeMap::new();
-        let mut tars = Vec::new();
+        let mut roots = Vec::new();
         for plan in &plans {
-            let mut rootfs = BTreeMap::new();
+            let mut own = Vec::new();
             for (path, debian) in &plan.rootfs {
                 // A tier that is locked and one that is not have different bases at one path; so do platforms.
                 let pin = plan.lock.base();
@@ -50,25 +49,23 @@ impl<'a> Family<'a> {
                 if !made.contains_key(&base) {
                     let pinned = pin.map(|pin| Pinned { pin, store: &store });
                     let (folder, reuse) = (&tools.bases, tools.reuse);
-                    let tar = bootstrap::debian(debian, &plan.platform, pinned, folder, reuse, hear).await?;
-                    made.insert(base.clone(), tar);
+                    let root = bootstrap::debian(debian, &plan.platform, pinned, folder, reuse, hear).await?;
+                    made.insert(base.clone(), root);
                 }
-                rootfs.extend(made.get(&base).map(|tar| (path.clone(), tar.clone())));
+                own.extend(made.get(&base).map(|root| (path, root.clone())));
             }
-            tars.push(rootfs);
+            roots.push(own);
         }
-        let collect = || -> Result<Vec<Tree>, Error> {
-            let mut files = gather::Files::default();
-            let each = plans.iter().zip(&charters);
-            each.map(|(plan, charter)| {
-                let context = gather::context(plan, &workshop.recipes, &mut files, &store)?;
-                let leaks = gather::leaks(charter, plan, &context, &mut files)?;
-                tell(&Refusal::unless_fine(&plan.tag, leaks, policy::NOT_SENT)?, hear);
-                Ok(context)
-            })
-            .collect()
-        };
-        let contexts = beside(&tars, collect)?;
+        let (mut files, mut contexts) = (gather::Files::default(), Vec::new());
+        for ((plan, charter), own) in plans.iter().zip(&charters).zip(roots) {
+            let mut context = gather::context(plan, &workshop.recipes, &mut files, &store)?;
+            let leaks = gather::leaks(charter, plan, &context, &mut files)?;
+            tell(&Refusal::unless_fine(&plan.tag, leaks, policy::NOT_SENT)?, hear);
+            for (path, root) in own {
+                context.insert(path, Entry::File(root));
+            }
+            contexts.push(context);
+        }
         let (secrets, cache_from, cache_to) =
             (tools.secrets.clone(), tools.cache_from.clone(), tools.cache_to.clone());
         let inputs = Inputs { contexts, secrets, steps, cache_from, cache_to };
@@ -157,28 +154,6 @@ async fn obtain_pinned(
         obtain::files(files, store, &Web::new(&tools.downloads)?, hear).await?;
     }
     Ok(())
-}
-
-/// Hashes root filesystems, each of which is mostly larger than all that a project has, while the files of the
-/// project are collected; then lays them into the trees.
-fn beside(
-    roots: &[BTreeMap<String, PathBuf>],
-    collect: impl FnOnce() -> Result<Vec<Tree>, Error>,
-) -> Result<Vec<Tree>, Error> {
-    let tars: BTreeSet<PathBuf> = roots.iter().flat_map(BTreeMap::values).cloned().collect();
-    let (trees, hashed) = std::thread::scope(|scope| {
-        let hashing = scope.spawn(|| gather::roots(&tars));
-        (collect(), hashing.join())
-    });
-    let (mut trees, hashed) = (trees?, hashed.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-    for (tree, rootfs) in trees.iter_mut().zip(roots) {
-        for (path, tar) in rootfs {
-            if let Some(entry) = hashed.get(tar) {
-                tree.insert(path, entry.clone());
-            }
-        }
-    }
-    Ok(trees)
 }
 
 fn tell(warnings: &[Finding], hear: Hear<'_>) {

@@ -4,6 +4,7 @@
 //! the list. BuildKit asks for the files that it lacks by number; we answer with pieces and an
 //! empty piece, in any order. Its `FIN` is answered with ours.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bollard_buildkit_proto::fsutil::types::packet::PacketType;
@@ -13,6 +14,7 @@ use tokio::sync::mpsc::Sender;
 use tonic::{Status, Streaming};
 
 use crate::model::context::{Entry, File, Source, Tree};
+use crate::model::digest::{Digest, Hasher};
 
 /// Piece size: large enough that framing is free, small enough for HTTP/2 windows.
 const PIECE: usize = 1 << 18;
@@ -90,22 +92,33 @@ async fn send_file(out: &Out, id: u32, file: &File) -> Result<(), Status> {
         Source::Disk(path) => {
             let unreadable = |error| Status::aborted(format!("`{}`: {error}", path.display()));
             let mut input = tokio::fs::File::open(path).await.map_err(unreadable)?.take(file.size);
-            let mut sent = 0;
+            let mut hasher = Hasher::default();
             loop {
                 let mut data = Vec::with_capacity(PIECE);
                 while data.len() < PIECE && input.read_buf(&mut data).await.map_err(unreadable)? > 0 {}
                 if data.is_empty() {
                     break;
                 }
-                sent += data.len() as u64;
+                hasher.update(&data);
                 send_packet(out, piece(data)).await?;
             }
-            if sent != file.size {
-                return Err(Status::aborted(format!("`{}` changed during the build", path.display())));
+            if hasher.finish() != file.digest {
+                return Err(Status::aborted(changed(path, &file.digest)));
             }
         }
     }
     send_packet(out, piece(Vec::new())).await
+}
+
+/// What is said of a file that is not what it was: one that is kept by digest stays so until it is gone.
+fn changed(path: &Path, digest: &Digest) -> String {
+    let kept = path.file_name().is_some_and(|name| name.to_string_lossy().contains(&digest.hex()));
+    let path = path.display();
+    if kept {
+        format!("the bytes of `{path}` are not those of its name: remove it, and build again")
+    } else {
+        format!("`{path}` changed during the build")
+    }
 }
 
 fn packet(kind: PacketType) -> Packet {
@@ -114,4 +127,38 @@ fn packet(kind: PacketType) -> Packet {
 
 async fn send_packet(out: &Out, packet: Packet) -> Result<(), Status> {
     out.send(Ok(packet)).await.map_err(|_| Status::cancelled("BuildKit stopped listening"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_sent_is_what_was_hashed() {
+        let folder = tempfile::tempdir().unwrap();
+        let digest = Digest::of(b"a root filesystem");
+        let sent = async |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            let size = bytes.len() as u64;
+            let file = File { source: Source::Disk(path), size, digest, executable: false };
+            let (out, mut packets) = tokio::sync::mpsc::channel(8);
+            let outcome = send_file(&out, 0, &file).await;
+            drop(out);
+            let mut ended = false;
+            while let Some(packet) = packets.recv().await {
+                ended = packet.unwrap().data.is_empty();
+            }
+            (outcome.map_err(|status| status.message().replace(&digest.hex(), "[DIGEST]")), ended)
+        };
+        assert_eq!(sent("a.txt", b"a root filesystem").await, (Ok(()), true));
+        let folder = folder.path().display();
+        // The empty piece, which says that a file is whole, never follows.
+        let changed = format!("`{folder}/a.txt` changed during the build");
+        assert_eq!(sent("a.txt", b"a root filesystex").await, (Err(changed), false));
+        let kept = format!(
+            "the bytes of `{folder}/[DIGEST].tar` are not those of its name: remove it, and build again"
+        );
+        assert_eq!(sent(&format!("{}.tar", digest.hex()), b"a root filesystex").await, (Err(kept), false));
+    }
 }
