@@ -51,4 +51,3 @@ pub mod store;
 pub mod stream;
 pub mod upload;
 pub mod web;
-pub mod zipped;

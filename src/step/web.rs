@@ -1,6 +1,8 @@
 //! The client of registries and mirrors: the [`http`] client of this house with the CAs of a company
 //! beside the system's, bounded answers, and only the bytes that were asked for.
 
+mod zipped;
+
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -13,7 +15,6 @@ use zip::result::ZipError;
 
 use super::content::{ContentError, ContentStore};
 use super::http::{self, ClientError, Purpose};
-use super::zipped;
 use crate::model::digest::Digest;
 use crate::model::image::Blob;
 use crate::model::lock::{Item, debian, golang, npm};

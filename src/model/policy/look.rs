@@ -1,6 +1,6 @@
 //! Tests of the recipe that need no process: they look at files.
 
-use super::trial::{failed, pattern_of};
+use super::verdict::{failed, pattern_of};
 use super::{Charter, Evidence, Finding};
 use crate::model::listing::What;
 use crate::model::recipe::Test;

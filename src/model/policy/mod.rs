@@ -1,8 +1,8 @@
 //! What an image must be before anybody gets it.
 //!
 //! Pure: a [`Charter`] says what is demanded, [`Evidence`] what an image holds, and [`judge`] gives the
-//! findings. Some demands need a running container; [`trial`] says what is tried there and judges what
-//! came out. `docs/policy.md` explains each [`Rule`] to the people who meet it.
+//! findings. Some demands need a running container; [`trial`] says what is tried there, [`verdict`] judges
+//! what came of it. `docs/policy.md` explains each [`Rule`] to the people who meet it.
 
 pub mod commands;
 pub mod elf;
@@ -13,6 +13,7 @@ pub mod look;
 pub mod secrets;
 pub mod settings;
 pub mod trial;
+pub mod verdict;
 
 use std::collections::BTreeMap;
 use std::fmt;

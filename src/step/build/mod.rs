@@ -14,6 +14,7 @@ mod files;
 mod folders;
 mod gateway;
 mod import;
+mod running;
 mod session;
 mod site;
 mod solve;

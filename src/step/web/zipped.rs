@@ -6,15 +6,15 @@ use std::io::{BufReader, Read as _};
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::stream;
 use crate::model::digest::Digest;
 use crate::model::image::Blob;
+use crate::step::stream;
 
 /// The longest zip of a module, and the most that may be in it: Go's own limit.
-pub const LONGEST: u64 = 500 << 20;
+pub(super) const LONGEST: u64 = 500 << 20;
 
 /// Name and digest of every file.
-pub fn files(zip: &File) -> Result<Vec<(String, Digest)>, ZipError> {
+pub(super) fn files(zip: &File) -> Result<Vec<(String, Digest)>, ZipError> {
     let mut zip = ZipArchive::new(BufReader::new(zip))?;
     let mut left = LONGEST;
     (0..zip.len())
