@@ -100,8 +100,7 @@ impl<'a> Supervisor<'a> {
             } else {
                 asking.complaint =
                     process::complaint(stderr).or_else(|| Some(format!("the probe ended {ending}")));
-                asking.due =
-                    now + Duration::from_millis(unit.spec.ready.as_ref().map_or(0, |ready| ready.interval));
+                asking.later(now, *since, unit.spec.ready.as_ref().map_or(0, |ready| ready.interval));
             }
             return;
         }
@@ -280,7 +279,7 @@ impl<'a> Supervisor<'a> {
             }
             Err(error) => {
                 asking.complaint = Some(format!("the probe cannot be started: {}", error.why));
-                asking.due = now + Duration::from_millis(*interval);
+                asking.later(now, *since, *interval);
             }
         }
     }

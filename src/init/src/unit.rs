@@ -96,6 +96,16 @@ pub struct Asking {
     pub complaint: Option<String>,
 }
 
+impl Asking {
+    /// Asks again soon after the start, and ever more rarely, up to every `interval` milliseconds: services wait for each
+    /// other, and most are ready within two seconds.
+    pub fn later(&mut self, now: Instant, since: Instant, interval: u64) {
+        const SOON: Duration = Duration::from_millis(100);
+        let most = Duration::from_millis(interval);
+        self.due = now + ((now - since) / 4).max(SOON).min(most);
+    }
+}
+
 /// A probe that runs.
 pub struct Question {
     /// Its process and group.

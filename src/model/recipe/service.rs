@@ -77,7 +77,7 @@ pub struct Ready {
     /// Seconds after the start by which it must have.
     #[serde(default = "one_minute")]
     pub within: u32,
-    /// Seconds between two attempts.
+    /// Seconds between two attempts, at most: the first ones come sooner.
     #[serde(default = "one_second")]
     pub interval: u32,
 }
