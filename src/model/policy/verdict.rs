@@ -150,7 +150,7 @@ fn quote(bytes: &[u8]) -> String {
     if last.is_empty() { String::new() } else { format!("; it printed: {}", last.join(" | ")) }
 }
 
-/// Rules that the outcomes of [`trials`] show.
+/// Rules that the outcomes of [trials](super::trial::trials) show.
 pub const SEEN: [Rule; 1] = [Rule::HealthProbe];
 
 #[cfg(test)]
