@@ -1,6 +1,6 @@
 //! Makes a Debian root filesystem with `mmdebstrap`: no registry, no account, only signed packages.
 //!
-//! The result is [kept](kept) by what was asked for, because it takes half a minute to make.
+//! The result is [`kept`] by what was asked for, because it takes half a minute to make.
 
 mod kept;
 
