@@ -1,5 +1,5 @@
-//! Programs in Rust and Go, compiled by Debian's own compilers from what is pinned, without a network. Crates come
-//! from crates.io; Go's modules from a server of the tests that is laid out as module proxies are.
+//! What each language has, installed or compiled by its own tools from what is pinned, without a network. Packages come
+//! from the registries, Go's modules from a server of the tests that is laid out as module proxies are.
 
 use std::fs;
 use std::io::Write as _;
@@ -87,6 +87,51 @@ fn programs_are_compiled_from_what_is_pinned() {
     assert!(twice.starts_with("exit 0\n"), "{twice}");
     must(&mut project.imgforge(&["build", "t", "--locked", "--load", "-q"]));
     assert_eq!(project.inside("relay; tally"), "hello, relay\n1000000\n");
+}
+
+/// The packages of pnpm and pip; pnpm itself comes with npm.
+const NODE: &str = r#"
+[stages.node]
+from = "base"
+[[stages.node.steps]]
+apt.packages = ["npm"]
+[[stages.node.steps]]
+copy = { paths = ["pnpm/"], to = "/opt/pnpm/" }
+[[stages.node.steps]]
+npm = { lock = "pnpm/package-lock.json", directory = "/opt/pnpm" }
+[[stages.node.steps]]
+run.shell = "ln -s /opt/pnpm/node_modules/.bin/pnpm /usr/local/bin/pnpm"
+[[stages.node.steps]]
+copy = { paths = ["odd/"], to = "/odd/" }
+[[stages.node.steps]]
+pnpm = { lock = "odd/pnpm-lock.yaml", directory = "/odd" }
+[[stages.node.steps]]
+run.shell = "cd /odd && node -e 'console.log(require(`is-odd`)(3))' > /odd/said"
+[stages.python]
+from = "base"
+[[stages.python.steps]]
+apt.packages = ["python3", "python3-pip"]
+[[stages.python.steps]]
+pip = { lock = "six/requirements.txt", directory = "/venv" }
+[[stages.python.steps]]
+run.shell = "/venv/bin/python -c 'import six; print(six.__version__)' > /venv/said"
+[[steps]]
+copy = { from = "node", paths = ["/odd/"], to = "/odd/" }
+[[steps]]
+copy = { from = "python", paths = ["/venv/said"], to = "/venv-said" }
+"#;
+
+#[test]
+fn packages_are_installed_from_what_is_pinned() {
+    let project = Project::new("t-packages", NODE);
+    for folder in ["pnpm", "odd", "six"] {
+        copy(&fixtures().join(folder), &project.home.path("recipes/files").join(folder));
+    }
+    must(&mut project.imgforge(&["recipe", "lock", "-q"]));
+    let twice = project.home.record(&mut project.imgforge(&["build", "t", "--locked", "--check", "-q"]));
+    assert!(twice.starts_with("exit 0\n"), "{twice}");
+    must(&mut project.imgforge(&["build", "t", "--locked", "--load", "-q"]));
+    assert_eq!(project.inside("cat /odd/said /venv-said; ls /odd/node_modules"), "true\n1.17.0\nis-odd\n");
 }
 
 /// A project with a Go program and a proxy; no engine is asked.

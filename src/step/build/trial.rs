@@ -135,19 +135,18 @@ impl Trying<'_> {
         start: Option<&Process>,
         tests: &BTreeMap<StageName, PortTest>,
     ) -> Result<(BTreeSet<StageName>, Outcome), Status> {
-        let none = || Outcome { ended: Ended::Late, printed: Default::default(), beside: None };
-        let mut last = (BTreeSet::new(), none());
-        for moment in start.iter().flat_map(|_| MOMENTS) {
-            let Some(start) = start else { break };
+        let nothing = Outcome { ended: Ended::Late, printed: Default::default(), beside: None };
+        let mut last = (BTreeSet::new(), nothing);
+        let Some(start) = start else { return Ok(last) };
+        for moment in MOMENTS {
             let container = self.container().await?;
             let mut running = Running::begin(&container, start);
             running.rest(moment).await;
             last = running.listeners(&self.sockets, tests).await;
             drop(running);
             container.release().await;
-            let asked = last.1.ended == Ended::Exit(0);
             let over = matches!(last.1.beside, Some((Some(_), _)));
-            if asked || over {
+            if over || last.1.ended == Ended::Exit(0) {
                 break;
             }
         }
