@@ -39,7 +39,7 @@ fn the_sample_is_listed_checked_and_rendered() {
     WORKDIR "/app"
 
     FROM base AS oracle.dependencies
-    RUN ["/bin/sh", "-c", "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -- npm && rm -rf /var/lib/apt/lists/*"]
+    RUN ["/bin/sh", "-c", "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -- npm && apt-get clean && rm -rf /var/lib/apt/lists/*"]
     COPY ["workspace/package.json", "workspace/package-lock.json", "/app/"]
     COPY ["workspace/packages", "/app/packages/"]
     COPY ["workspace/services", "/app/services/"]
@@ -47,11 +47,11 @@ fn the_sample_is_listed_checked_and_rendered() {
     RUN ["/bin/sh", "-c", "find /app/node_modules/@noderr -type l ! -name runtime -delete"]
 
     FROM base AS oracle.learning
-    RUN ["/bin/sh", "-c", "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -- python3 python3-pip && rm -rf /var/lib/apt/lists/*"]
+    RUN ["/bin/sh", "-c", "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -- python3 python3-pip && apt-get clean && rm -rf /var/lib/apt/lists/*"]
     RUN --mount=type=secret,id=ca-bundle --mount=type=cache,target=/root/.cache/pip --mount=type=bind,source=workspace/services/ml-inference/requirements.txt,target=/run/imgforge/requirements.txt ["/bin/sh", "-c", "if [ -f /run/secrets/ca-bundle ]; then export PIP_CERT=/run/secrets/ca-bundle; fi; python3 -m venv --without-pip /app/venv && python3 -m pip --python /app/venv/bin/python install --require-hashes --only-binary :all: --no-compile --disable-pip-version-check -r /run/imgforge/requirements.txt"]
 
     FROM base AS oracle
-    RUN ["/bin/sh", "-c", "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -- python3 && rm -rf /var/lib/apt/lists/*"]
+    RUN ["/bin/sh", "-c", "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -- python3 && apt-get clean && rm -rf /var/lib/apt/lists/*"]
     COPY --from=oracle.learning ["/app/venv", "/app/venv/"]
     COPY --from=oracle.dependencies ["/app/node_modules", "/app/node_modules/"]
     COPY ["workspace/package.json", "/app/"]

@@ -40,9 +40,10 @@ pub(super) fn write(out: &mut String, step: &Step, place: &Where<'_>) {
         }
         Step::Apt(apt) => {
             let packages = apt.packages.iter().map(DebianName::as_str).collect::<Vec<_>>().join(" ");
+            // apt's caches of lists are as large as all that most images hold.
             let install = format!(
                 "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y \
-                 --no-install-recommends -- {packages} && rm -rf /var/lib/apt/lists/*"
+                 --no-install-recommends -- {packages} && apt-get clean && rm -rf /var/lib/apt/lists/*"
             );
             run(out, "", &install);
         }
