@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -18,16 +19,23 @@ fn fixtures() -> PathBuf {
 }
 
 fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).unwrap();
-        }
+    must(Command::new("cp").arg("-rT").arg(from).arg(to));
+}
+
+/// A project with these folders of the fixtures in its context.
+fn project(name: &str, tier: &str, folders: &[&str]) -> Project {
+    let project = Project::new(name, tier);
+    for folder in folders {
+        copy(&fixtures().join(folder), &project.home.path("recipes/files").join(folder));
     }
+    project
+}
+
+/// Builds what is locked: twice without a cache, which must give the same bytes, and once to look inside.
+fn build_locked(project: &Project) {
+    let twice = project.home.record(&mut project.imgforge(&["build", "t", "--locked", "--check", "-q"]));
+    assert!(twice.starts_with("exit 0\n"), "{twice}");
+    must(&mut project.imgforge(&["build", "t", "--locked", "--load", "-q"]));
 }
 
 /// A module proxy, where nothing is missing that `go.sum` names.
@@ -64,10 +72,7 @@ fn compiled(program: &str, compiler: &str, step: &str) -> String {
 #[test]
 fn programs_are_compiled_from_what_is_pinned() {
     let tier = compiled("relay", "golang-go", GO) + &compiled("tally", "cargo", CARGO);
-    let project = Project::new("t-languages", &tier);
-    for program in ["relay", "tally"] {
-        copy(&fixtures().join(program), &project.home.path("recipes/files").join(program));
-    }
+    let project = project("t-languages", &tier, &["relay", "tally"]);
     let web = proxy(&project.home.path("proxy"));
     // The first has nothing, and the last is no server: modules come from the second.
     let setting = format!("{0}/nothing,{0},direct", web.url());
@@ -82,10 +87,7 @@ fn programs_are_compiled_from_what_is_pinned() {
     { name = "example.test/words", version = "v0.1.0/go.mod", size = 35, digest = "sha256:[DIGEST]", integrity = "h1:aIFabhvrWk7OpV1xAgsIqIjGftiqScAelrTt/Lj6dFc=", url = "[PROXY]/example.test/words/@v/v0.1.0.mod" },
     "#);
     web.mood(|_| Whim::Status(404, ""));
-    // Twice, without a cache: compilers write the same bytes.
-    let twice = project.home.record(&mut project.imgforge(&["build", "t", "--locked", "--check", "-q"]));
-    assert!(twice.starts_with("exit 0\n"), "{twice}");
-    must(&mut project.imgforge(&["build", "t", "--locked", "--load", "-q"]));
+    build_locked(&project);
     assert_eq!(project.inside("relay; tally"), "hello, relay\n1000000\n");
 }
 
@@ -123,28 +125,20 @@ copy = { from = "python", paths = ["/venv/said"], to = "/venv-said" }
 
 #[test]
 fn packages_are_installed_from_what_is_pinned() {
-    let project = Project::new("t-packages", NODE);
-    for folder in ["pnpm", "odd", "six"] {
-        copy(&fixtures().join(folder), &project.home.path("recipes/files").join(folder));
-    }
+    let project = project("t-packages", NODE, &["pnpm", "odd", "six"]);
     must(&mut project.imgforge(&["recipe", "lock", "-q"]));
-    let twice = project.home.record(&mut project.imgforge(&["build", "t", "--locked", "--check", "-q"]));
-    assert!(twice.starts_with("exit 0\n"), "{twice}");
-    must(&mut project.imgforge(&["build", "t", "--locked", "--load", "-q"]));
+    build_locked(&project);
     assert_eq!(project.inside("cat /odd/said /venv-said; ls /odd/node_modules"), "true\n1.17.0\nis-odd\n");
 }
 
 /// A project with a Go program and a proxy; no engine is asked.
-fn pinning() -> (Home, Web) {
-    let home = Home::new();
-    let recipes = home.path("recipes");
-    copy(&fixtures(), &recipes.join("files"));
-    let head = "name = \"t-go\"\nversion = \"1.0.0\"\nplatforms = [\"linux/amd64\"]\n";
-    fs::write(recipes.join("project.toml"), head).unwrap();
+fn pinning() -> (Project, Web) {
+    let project = Project::bare("t-go");
+    copy(&fixtures(), &project.home.path("recipes/files"));
     let tier = format!("base = \"scratch\"\ncontext = \"files\"\n\n[[steps]]\n{GO}\n");
-    fs::write(recipes.join("t.toml"), tier).unwrap();
-    let web = proxy(&home.path("proxy"));
-    (home, web)
+    project.write("recipes/t.toml", &tier);
+    let web = proxy(&project.home.path("proxy"));
+    (project, web)
 }
 
 fn lock(home: &Home, setting: &str) -> String {
@@ -153,8 +147,8 @@ fn lock(home: &Home, setting: &str) -> String {
 
 #[test]
 fn a_module_has_the_hash_that_go_wrote_or_is_refused() {
-    let (home, web) = pinning();
-    let said = || lock(&home, &web.url()).replace(&web.url(), "[PROXY]");
+    let (Project { home, .. }, web) = &pinning();
+    let said = || lock(home, &web.url()).replace(&web.url(), "[PROXY]");
     let only = |path: &'static str, whim: Whim| {
         web.mood(move |request| if request.path.ends_with(path) { whim.clone() } else { Whim::Serve });
     };
@@ -206,15 +200,15 @@ fn a_module_has_the_hash_that_go_wrote_or_is_refused() {
 
 #[test]
 fn what_go_is_told_about_servers_counts() {
-    let (home, _web) = pinning();
-    assert_session!(lock(&home, "off"), @"
+    let (Project { home, .. }, _web) = &pinning();
+    assert_session!(lock(home, "off"), @"
     exit 2
     --- stderr
     error: recipes/t.toml:4:1: `GOPROXY=off` names no server, and modules are only pinned from one
 
     hint: change the file, then run the same command again
     ");
-    assert_session!(lock(&home, "https://me:secret@goproxy.example"), @"
+    assert_session!(lock(home, "https://me:secret@goproxy.example"), @"
     exit 2
     --- stderr
     error: recipes/t.toml:4:1: a server in `GOPROXY` has more than a host and a path, and its address would stand in the lock

@@ -70,7 +70,7 @@ impl Needed {
     #[must_use]
     pub fn url(&self, proxy: &str) -> String {
         let path = path(&self.module, &self.version).unwrap_or_default();
-        format!("{}/{path}", proxy.trim_end_matches('/'))
+        format!("{proxy}/{path}")
     }
 }
 

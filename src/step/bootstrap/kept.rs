@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
 
@@ -21,23 +21,28 @@ pub(super) fn find(link: &Path) -> Option<File> {
     let digest = Digest::from_hex(name.to_str()?.strip_suffix(SUFFIX)?).ok()?;
     let path = link.with_file_name(name);
     let about = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
-    Some(File { source: Source::Disk(path), size: about.len(), digest, executable: false })
+    Some(file(path, Blob { digest, size: about.len() }))
+}
+
+fn file(path: PathBuf, Blob { digest, size }: Blob) -> File {
+    File { source: Source::Disk(path), size, digest, executable: false }
 }
 
 /// Keeps a root filesystem, and lets the link lead there. What it led to before goes.
 pub(super) fn keep(draft: NamedTempFile, link: &Path) -> io::Result<File> {
-    let Blob { digest, size } = stream::measure(&mut draft.reopen()?)?;
+    let blob = stream::measure(&mut draft.reopen()?)?;
     draft.as_file().sync_all()?;
-    let name = format!("{}{SUFFIX}", digest.hex());
+    let name = format!("{}{SUFFIX}", blob.digest.hex());
     let path = link.with_file_name(&name);
     draft.persist(&path)?;
     let before = find(link);
     let folder = link.parent().unwrap_or(Path::new("."));
     Builder::new().suffix(".part").make_in(folder, |new| symlink(&name, new))?.persist(link)?;
-    if let Some(File { source: Source::Disk(old), .. }) = before.filter(|before| before.digest != digest) {
+    if let Some(File { source: Source::Disk(old), .. }) = before.filter(|before| before.digest != blob.digest)
+    {
         fs::remove_file(old)?;
     }
-    Ok(File { source: Source::Disk(path), size, digest, executable: false })
+    Ok(file(path, blob))
 }
 
 #[cfg(test)]

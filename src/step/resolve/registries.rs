@@ -48,6 +48,17 @@ struct Sought {
     expected: Expected,
 }
 
+impl Sought {
+    fn at(url: String, name: String, version: String, expected: Expected) -> Self {
+        Self { name, version, url, elsewhere: Vec::new(), expected }
+    }
+
+    /// The address to pin, where a file was pinned before: the old one, as long as it is still asked.
+    fn address(&self, before: &Item) -> &String {
+        self.elsewhere.iter().find(|url| **url == before.url).unwrap_or(&self.url)
+    }
+}
+
 impl Resolver<'_> {
     pub(super) async fn npm(&self, lock: &[u8], platform: &Platform) -> Result<Vec<Item>, Failure> {
         self.node(npm::needed(lock, platform).map_err(Failure::Lock)?).await
@@ -58,25 +69,17 @@ impl Resolver<'_> {
     }
 
     async fn node(&self, needed: Vec<npm::Needed>) -> Result<Vec<Item>, Failure> {
-        let sought = needed.into_iter().map(|npm::Needed { name, version, url, integrity }| Sought {
-            name,
-            version,
-            url,
-            elsewhere: Vec::new(),
-            expected: Expected::Integrity(integrity),
+        let sought = needed.into_iter().map(|npm::Needed { name, version, url, integrity }| {
+            Sought::at(url, name, version, Expected::Integrity(integrity))
         });
         Ok(self.fetch(sought.collect()).await?)
     }
 
     pub(super) async fn cargo(&self, lock: &[u8]) -> Result<Vec<Item>, Failure> {
         let needed = cargo::needed(lock).map_err(Failure::Lock)?;
-        let sought = needed.into_iter().map(|one| Sought {
-            url: one.url(),
-            elsewhere: Vec::new(),
-            name: one.name,
-            version: one.version,
-            expected: Expected::Digest(one.digest),
-        });
+        let sought = needed
+            .into_iter()
+            .map(|one| Sought::at(one.url(), one.name, one.version, Expected::Digest(one.digest)));
         Ok(self.fetch(sought.collect()).await?)
     }
 
@@ -87,7 +90,7 @@ impl Resolver<'_> {
             let mut urls = proxies.iter().map(|proxy| one.url(proxy));
             let (url, elsewhere) = (urls.next().unwrap_or_default(), urls.collect());
             let kind = if one.only_go_mod() { Expected::GoMod } else { Expected::Module };
-            Sought { name: one.module, version: one.version, url, elsewhere, expected: kind(one.integrity) }
+            Sought { elsewhere, ..Sought::at(url, one.module, one.version, kind(one.integrity)) }
         });
         Ok(self.fetch(sought.collect()).await?)
     }
@@ -118,13 +121,8 @@ impl Resolver<'_> {
                 let Ok(url) = at.join(&href) else { continue };
                 let file = url.path().rsplit('/').next().unwrap_or_default();
                 if package.digests.contains(&digest) && pip::fits(file, platform, python) {
-                    sought.push(Sought {
-                        name: name(),
-                        version: package.version.clone(),
-                        url: url.to_string(),
-                        elsewhere: Vec::new(),
-                        expected: Expected::Digest(digest),
-                    });
+                    let (url, version) = (url.to_string(), package.version.clone());
+                    sought.push(Sought::at(url, name(), version, Expected::Digest(digest)));
                 }
             }
             if sought.len() == before && !package.conditional {
@@ -166,7 +164,7 @@ impl Resolver<'_> {
     fn have(&self, one: &Sought, known: Option<&Item>) -> Result<Option<(String, Blob)>, ResolveError> {
         let (digest, url) = match (&one.expected, known) {
             (Expected::Digest(digest), _) => (*digest, &one.url),
-            (_, Some(item)) => (item.digest, &item.url),
+            (_, Some(item)) => (item.digest, one.address(item)),
             _ => return Ok(None),
         };
         let size = self.store.checked(&digest)?;
