@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
+use std::os::unix::fs::FileExt as _;
 
 use serde_json::{Map, Value};
 
 use super::content::{ContentError, ContentStore};
 use super::layers;
+use super::stream::PIECE;
 use crate::model::archive::{END, padding};
 use crate::model::digest::Digest;
 use crate::model::image::{Blob, Image, ImageError, Raw};
-use crate::model::layer::{self, BadItem, Below, Item, Kind, LayerPath};
+use crate::model::layer::{self, BadItem, Below, Bytes, Item, Kind, LayerPath};
 use crate::model::time::Timestamp;
 
 /// Why an image has no normal form.
@@ -20,6 +22,9 @@ pub enum NormaliseError {
     /// A layer that cannot be read.
     #[error("layer {0} of the built image cannot be read")]
     Read(Digest, #[source] io::Error),
+    /// Files of two layers that cannot be compared.
+    #[error("the layers of the built image cannot be compared")]
+    Compare(#[from] io::Error),
     /// Something that cannot stand in a layer.
     #[error(transparent)]
     Item(#[from] BadItem),
@@ -51,22 +56,24 @@ pub fn image(
     let mut below = Below::default();
     let mut layers = Vec::new();
     let mut chain = Vec::new();
+    let mut files = Vec::new();
     for (number, layer) in built.layers.iter().enumerate() {
         chain.push(layer.digest);
-        if number < *base {
-            below.stand_on(items(layer, store)?, seconds);
-            layers.push(*layer);
-            continue;
+        let (of_base, key) = (number < *base, (chain.clone(), seconds));
+        let form = if of_base { Some(*layer) } else { known.0.get(&key).copied() };
+        let (file, items) = open(&form.unwrap_or(*layer), store)?;
+        files.push(file);
+        match form {
+            Some(_) if of_base => below.stand_on(items, seconds),
+            Some(_) => below.climb(&items),
+            None => {
+                let items = below.normalise(items, seconds, |one, other| is_same(&files, one, other))?;
+                let normal = store.create(&mut |out| write(&files[number], &items, out))?;
+                known.0.insert(key, normal);
+                layers.push(normal);
+            }
         }
-        let key = (chain.clone(), seconds);
-        if let Some(normal) = known.0.get(&key) {
-            below.climb(&items(normal, store)?);
-            layers.push(*normal);
-            continue;
-        }
-        let normal = normal_layer(layer, store, &mut below, seconds)?;
-        known.0.insert(key, normal);
-        layers.push(normal);
+        layers.extend(form);
     }
     let config = store.document(&built.config.digest)?;
     let config = normal_config(&config, &layers, epoch).map_err(NormaliseError::Config)?;
@@ -74,20 +81,27 @@ pub fn image(
     Ok(Image::new(built.tag.clone(), built.platform.clone(), &config, layers)?)
 }
 
-fn normal_layer(
-    blob: &Blob,
-    store: &ContentStore,
-    below: &mut Below,
-    epoch: u64,
-) -> Result<Blob, NormaliseError> {
+fn open(blob: &Blob, store: &ContentStore) -> Result<(File, BTreeMap<LayerPath, Item>), NormaliseError> {
     let file = store.open_blob(&blob.digest)?;
-    let normal = below.normalise(items(blob, store)?, epoch);
-    Ok(store.create(&mut |out| write(&file, &normal, out))?)
+    let items = layers::items(&file).map_err(|error| NormaliseError::Read(blob.digest, error))??;
+    Ok((file, items))
 }
 
-fn items(blob: &Blob, store: &ContentStore) -> Result<BTreeMap<LayerPath, Item>, NormaliseError> {
-    let file = store.open_blob(&blob.digest)?;
-    Ok(layers::items(&file).map_err(|error| NormaliseError::Read(blob.digest, error))??)
+/// Whether two files, each in a layer, have the same content.
+fn is_same(layers: &[File], one: Bytes, other: Bytes) -> io::Result<bool> {
+    let mut buffers = [vec![0; PIECE], vec![0; PIECE]];
+    let mut done = 0;
+    while done < one.size {
+        let length = usize::try_from(one.size - done).unwrap_or(PIECE).min(PIECE);
+        for (buffer, bytes) in buffers.iter_mut().zip([one, other]) {
+            layers[bytes.layer].read_exact_at(&mut buffer[..length], bytes.at + done)?;
+        }
+        if buffers[0][..length] != buffers[1][..length] {
+            return Ok(false);
+        }
+        done += length as u64;
+    }
+    Ok(true)
 }
 
 fn write(from: &File, items: &[(LayerPath, Item)], out: &mut dyn Write) -> io::Result<()> {

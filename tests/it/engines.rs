@@ -32,6 +32,10 @@ run.shell = "mkdir -p /made/by/a/step && cd /made && echo x > one && ln one two 
 run = { shell = "echo $WORD > /word; test ! -f /run/secrets/none", secrets = [] }
 [[steps]]
 run.shell = "rm -r /files/gone && rm -r /made/by && mkdir -p /made/by/again && cat /files/a.txt > /etc/imgforge-was-here"
+[[steps]]
+run.shell = "chown -R 0:0 /usr/share/doc /var/lib && touch /files/a.txt /srv/x && rm /srv/x && ln /files/a.txt /made/name"
+[[steps]]
+run.shell = "cp -a /usr/share/doc /doc && rm -r /usr/share/doc && mv /doc /usr/share/doc && cp -a /usr/bin/cat /cat && mv /cat /usr/bin/cat"
 "#;
 
 /// Without a base there is nothing of Debian's in it, and so the digests never change.
