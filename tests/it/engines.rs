@@ -295,6 +295,12 @@ fn tiers_side_by_side_share_what_they_share() {
     let order: Vec<&str> = said.lines().filter(|line| line.starts_with("image")).collect();
     assert!(order[0].contains("/a:") && order[1].contains("/c:") && order[2].contains("/b:"), "{said}");
 
+    // The engine has the files of another version already.
+    let mut build = project.imgforge(&["build", "a", "c", "b", "--version", "2.0.0", "--quiet"]);
+    must(build.env("DOCKER_HOST", format!("unix://{}", front.display())));
+    let more = sent.load(Ordering::SeqCst) - bytes;
+    assert!(more < 1 << 20, "{more} bytes went to the builder for another version");
+
     project.write("recipes/c.toml", "extends = \"base\"\n[[steps]]\nrun.shell = \"sleep 2; exit 7\"\n");
     project.write("recipes/a.toml", "extends = \"base\"\n[[steps]]\nrun.shell = \"sleep 300\"\n");
     let started = Instant::now();

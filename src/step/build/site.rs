@@ -176,9 +176,10 @@ impl<'a> Site<'a> {
         let secrets = inputs.secrets.iter().map(|(id, path)| (id.to_string(), path.clone())).collect();
         let blobs = Blobs::of(&stores);
         let shared = Shared { folders, secrets, blobs: blobs.clone() };
-        // BuildKit keeps what it was sent under this key and asks only for what changed since.
+        // BuildKit keeps what it was sent under this key and asks only for what changed since; from one version
+        // to the next, that is little.
         let tiers: Vec<&str> = plans.iter().map(|plan| plan.tier.as_str()).collect();
-        let key = format!("imgforge/{}/{}/{}", plans[0].tag, tiers.join("+"), plans[0].platform);
+        let key = format!("imgforge/{}/{}/{}", plans[0].tag.project(), tiers.join("+"), plans[0].platform);
         let session = session::open(&mut line.control, Arc::new(shared), &key).await?;
         let contexts = contexts.into_iter().map(context_name).collect();
         Ok(Self {
