@@ -182,7 +182,10 @@ const MOST_ASKED: usize = 100;
 /// The first layers of an image, as far as another image of the engine begins with the same ones.
 async fn held(engine: &Engine, image: &Image) -> Result<Vec<Digest>, EngineError> {
     let refused = |source| Engine::refused("list its images".to_owned())(source);
-    let images = engine.docker.list_images(None::<ListImagesOptions>).await.map_err(refused)?;
+    let mut images = engine.docker.list_images(None::<ListImagesOptions>).await.map_err(refused)?;
+    // Those of the same project first: an engine may have hundreds of others.
+    let ours = format!("{}/", image.tag.project());
+    images.sort_by_key(|other| !other.repo_tags.iter().any(|tag| tag.starts_with(&ours)));
     let wanted: Vec<Digest> = image.layers.iter().map(|layer| layer.digest).collect();
     let mut most = 0;
     for other in images.iter().take(MOST_ASKED) {
