@@ -3,9 +3,11 @@
 TOOLS := $(shell tests/setup/tools --path)
 export PATH := $(TOOLS):$(PATH)
 
-# The program that runs in images, a crate of its own.
-INIT_MANIFEST := --manifest-path src/init/Cargo.toml
-INIT := $(INIT_MANIFEST) --target-dir target/init
+# The programs that run in containers, crates of their own.
+HELPERS := init differ
+MANIFESTS := $(HELPERS:%=src/%/Cargo.toml)
+# A command of cargo for the helper of the loop that it stands in.
+helper = (set -x; $(1) --manifest-path src/$$helper/Cargo.toml --target-dir target/$$helper $(2))
 
 # Ours, and the one that `imgforge init` writes.
 WORKFLOWS := $(wildcard .github/workflows/*.yml) src/model/scaffold/ci.yml
@@ -22,7 +24,7 @@ demo:
 test: check
 	tests/setup/engine
 	cargo test --locked
-	cargo test --locked $(INIT)
+	@for helper in $(HELPERS); do $(call helper,cargo test --locked) || exit; done
 
 # What docs/benchmarks.md shows: every program in tests/bench that can be run, one after the other.
 bench:
@@ -49,14 +51,15 @@ fuzz:
 
 check: tools
 	cargo fmt --check
-	cargo fmt --check $(INIT_MANIFEST)
+	for manifest in $(MANIFESTS); do cargo fmt --check --manifest-path $$manifest || exit; done
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked --all-targets $(INIT) -- -D warnings
+	@for helper in $(HELPERS); do $(call helper,cargo clippy --locked --all-targets,-- -D warnings) || exit; done
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 	@# Only that the fuzz targets compile; nothing is linked, so the fuzzer itself need not be built.
 	CUSTOM_LIBFUZZER_PATH=/nowhere/libFuzzer.a cargo check --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
 	cargo deny --locked check bans licenses sources
-	cargo deny --locked $(INIT_MANIFEST) --config deny.toml check bans licenses sources
+	for manifest in $(MANIFESTS); do \
+	    cargo deny --locked --manifest-path $$manifest --config deny.toml check bans licenses sources || exit; done
 	typos
 	actionlint $(WORKFLOWS)
 	@# Offline: what it would look up is only whether a pinned action is known to be bad.

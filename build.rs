@@ -1,7 +1,9 @@
-//! Compiles `imgforge-init`, which goes into images, and hands its bytes to `model::runtime`.
+//! Compiles the programs that run inside containers, and hands their bytes on: `imgforge-init`, which goes into
+//! images, to `model::runtime`, and `imgforge-differ`, which reads images where a builder keeps them, to
+//! `step::build`.
 //!
-//! A build of its own instead of a dependency, because it is for another target and by other rules: one
-//! static file, small, and the same bytes from every folder. Everything that could make it differ from
+//! Builds of their own instead of dependencies, because they are for another target and by other rules: each one
+//! static file, and the same bytes from every folder. Everything that could make it differ from
 //! machine to machine is set here: flags of the outer build do not reach it, and paths are replaced.
 
 #![expect(clippy::disallowed_methods, reason = "cargo speaks to build scripts through the environment")]
@@ -13,24 +15,34 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    for path in ["Cargo.toml", "Cargo.lock", "src"] {
-        println!("cargo::rerun-if-changed=src/init/{path}");
+    for path in ["src/init", "src/differ"] {
+        for part in ["Cargo.toml", "Cargo.lock", "src"] {
+            println!("cargo::rerun-if-changed={path}/{part}");
+        }
     }
-    for name in ["address", "config", "sound"] {
-        println!("cargo::rerun-if-changed=src/model/runtime/{name}.rs");
+    for shared in ["runtime/address.rs", "runtime/config.rs", "runtime/sound.rs", "blocks.rs", "layer"] {
+        println!("cargo::rerun-if-changed=src/model/{shared}");
     }
-    let out = PathBuf::from(variable("OUT_DIR"));
-    let helper = out.join("imgforge-init");
     let platform = platform();
-    println!("cargo::rustc-env=IMGFORGE_INIT_PLATFORM={}", platform.unwrap_or_default());
-    if platform.is_none() {
-        // imgforge itself may well run there; only images with services cannot be made.
-        fs::write(helper, []).expect("cannot write into OUT_DIR");
-        return;
+    println!("cargo::rustc-env=IMGFORGE_HELPER_PLATFORM={}", platform.unwrap_or_default());
+    for name in ["init", "differ"] {
+        let helper = out().join(format!("imgforge-{name}"));
+        match platform {
+            Some(_) => compile(name, &helper),
+            // imgforge itself may well run there; only what needs the helper cannot be done.
+            None => fs::write(helper, []).expect("cannot write into OUT_DIR"),
+        }
     }
+}
+
+fn out() -> PathBuf {
+    PathBuf::from(variable("OUT_DIR"))
+}
+
+fn compile(name: &str, helper: &Path) {
     let target = target();
-    let root = PathBuf::from(variable("CARGO_MANIFEST_DIR")).join("src/init");
-    let folder = out.join("init-target");
+    let root = PathBuf::from(variable("CARGO_MANIFEST_DIR")).join("src").join(name);
+    let folder = out().join("helper-target");
     let mut cargo = Command::new(variable("CARGO"));
     cargo.args(["build", "--release", "--locked", "--quiet", "--target", &target]).current_dir(&root);
     cargo.arg("--manifest-path").arg(root.join("Cargo.toml")).arg("--target-dir").arg(&folder);
@@ -39,14 +51,15 @@ fn main() {
             cargo.env_remove(name);
         }
     }
-    let status = cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(&out).join("\u{1f}")).status();
+    let status = cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(&out()).join("\u{1f}")).status();
     assert!(
         status.as_ref().is_ok_and(std::process::ExitStatus::success),
-        "imgforge-init was not built: {status:?}"
+        "imgforge-{name} was not built: {status:?}"
     );
-    fs::copy(folder.join(&target).join("release/imgforge-init"), helper).expect("cannot copy imgforge-init");
+    let program = folder.join(&target).join("release").join(format!("imgforge-{name}"));
+    fs::copy(program, helper).expect("cannot copy a helper");
     // Only the program is wanted; its build is a tenth of a gigabyte.
-    fs::remove_dir_all(folder).expect("cannot remove the build of imgforge-init");
+    fs::remove_dir_all(folder).expect("cannot remove the build of a helper");
 }
 
 /// Settings of the outer build and of whoever started it, such as `cargo clippy`.
@@ -68,7 +81,7 @@ fn leaks(name: &str) -> bool {
     names.contains(&name) || prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// The platform of images that the helper is for: that which imgforge is built for.
+/// The platform of images that the helpers are for: that which imgforge is built for.
 fn platform() -> Option<&'static str> {
     match (variable("CARGO_CFG_TARGET_OS").as_str(), variable("CARGO_CFG_TARGET_ARCH").as_str()) {
         ("linux", "x86_64") => Some("linux/amd64"),

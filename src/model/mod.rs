@@ -6,9 +6,11 @@
 
 pub mod archive;
 pub mod attestation;
+pub mod blocks;
 pub mod builder;
 pub mod cached;
 pub mod channel;
+pub mod configuration;
 pub mod context;
 pub mod der;
 pub mod digest;

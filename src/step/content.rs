@@ -6,7 +6,7 @@
 mod incoming;
 mod notes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -53,7 +53,6 @@ pub enum ContentError {
 }
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
-const ORIGIN: &str = "dev.imgforge.origin";
 const INPUTS: &str = "dev.imgforge.inputs";
 const CHARTER: &str = "dev.imgforge.charter";
 
@@ -113,6 +112,16 @@ impl ContentStore {
     #[must_use]
     pub fn has(&self, blob: &Blob) -> bool {
         fs::metadata(self.path(&blob.digest)).is_ok_and(|data| data.is_file() && data.len() == blob.size)
+    }
+
+    /// The names of the blobs that are here.
+    pub fn blobs(&self) -> Result<BTreeSet<Digest>, ContentError> {
+        let names = || {
+            let entries = fs::read_dir(self.folder.join("blobs/sha256"))?;
+            entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()
+        };
+        let names = names().map_err(|error| self.io(error))?;
+        Ok(names.iter().filter_map(|name| format!("sha256:{}", name.to_str()?).parse().ok()).collect())
     }
 
     /// Opens a blob for reading.
@@ -190,16 +199,14 @@ impl ContentStore {
         Ok(self.index()?.manifests.into_iter().map(|entry| entry.digest).collect())
     }
 
-    /// Lists an image under its tag, and stores its manifest. `origin` is the configuration that the
-    /// builder gave, by which [`ContentStore::made_from`] finds the image again, if it has a mark.
-    pub fn list(&self, image: &Image, origin: &Digest, mark: Option<Mark>) -> Result<(), ContentError> {
+    /// Lists an image under its tag, and stores its manifest. With a mark, it is known again when it is built again.
+    pub fn list(&self, image: &Image, mark: Option<Mark>) -> Result<(), ContentError> {
         self.take(&mut image.manifest_bytes().as_slice())?;
         let _lock = self.lock()?;
         let mut index = self.index()?;
         let tag = image.tag.to_string();
         index.manifests.retain(|entry| entry.annotations.get(REF_NAME) != Some(&tag));
-        let mut annotations =
-            BTreeMap::from([(REF_NAME.to_owned(), tag), (ORIGIN.to_owned(), origin.to_string())]);
+        let mut annotations = BTreeMap::from([(REF_NAME.to_owned(), tag)]);
         if let Some(Mark { inputs, charter }) = mark {
             annotations.insert(INPUTS.to_owned(), inputs.to_string());
             annotations.insert(CHARTER.to_owned(), charter.to_string());
@@ -218,15 +225,6 @@ impl ContentStore {
     #[must_use]
     pub fn is_marked(&self, tag: &ImageTag, mark: &Mark) -> bool {
         self.find(tag).is_ok_and(|entry| entry.has(mark))
-    }
-
-    /// The image of a tag, if it was made from this configuration of a builder, has this mark, and is
-    /// complete.
-    #[must_use]
-    pub fn made_from(&self, origin: &str, tag: &ImageTag, platform: &Platform, mark: &Mark) -> Option<Image> {
-        let entry = self.find(tag).ok()?;
-        let same = entry.annotations.get(ORIGIN).is_some_and(|found| found == origin) && entry.has(mark);
-        if same { self.image(tag, platform).ok().map(|(image, _)| image) } else { None }
     }
 
     fn find(&self, tag: &ImageTag) -> Result<Descriptor, ContentError> {
@@ -363,14 +361,14 @@ mod tests {
         for bytes in [&config[..], b"one", b"two"] {
             store.take(&mut &bytes[..]).unwrap();
         }
-        store.list(&image, &image.config.digest, None).unwrap();
+        store.list(&image, None).unwrap();
         (folder, store, image, config)
     }
 
     #[test]
     fn an_image_comes_back_as_it_was_listed() {
         let (folder, store, image, config) = listed();
-        store.list(&image, &image.config.digest, None).unwrap();
+        store.list(&image, None).unwrap();
         assert_eq!(store.image(&image.tag, &image.platform).unwrap(), (image, config));
         let index = ImageIndex::from_file(folder.path().join("index.json")).unwrap();
         assert_eq!(index.manifests().len(), 1);

@@ -5,15 +5,13 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::FileExt as _;
 
-use serde_json::{Map, Value};
-
 use super::content::{ContentError, ContentStore};
 use super::layers;
 use super::stream::PIECE;
-use crate::model::archive::{END, padding};
+use crate::model::configuration;
 use crate::model::digest::Digest;
 use crate::model::image::{Blob, Image, ImageError, Raw};
-use crate::model::layer::{self, BadItem, Below, Bytes, Item, Kind, LayerPath};
+use crate::model::layer::{self, BadItem, Below, Bytes, Item, LayerPath, Piece};
 use crate::model::time::Timestamp;
 
 /// Why an image has no normal form.
@@ -76,7 +74,7 @@ pub fn image(
         layers.extend(form);
     }
     let config = store.document(&built.config.digest)?;
-    let config = normal_config(&config, &layers, epoch).map_err(NormaliseError::Config)?;
+    let config = configuration::normal(&config, &layers, epoch).map_err(NormaliseError::Config)?;
     store.take(&mut config.as_slice())?;
     Ok(Image::new(built.tag.clone(), built.platform.clone(), &config, layers)?)
 }
@@ -85,6 +83,21 @@ fn open(blob: &Blob, store: &ContentStore) -> Result<(File, BTreeMap<LayerPath, 
     let file = store.open_blob(&blob.digest)?;
     let items = layers::items(&file).map_err(|error| NormaliseError::Read(blob.digest, error))??;
     Ok((file, items))
+}
+
+fn write(mut layer: &File, items: &[(LayerPath, Item)], out: &mut dyn Write) -> io::Result<()> {
+    for piece in layer::pieces(items) {
+        match piece {
+            Piece::Bytes(bytes) => out.write_all(&bytes)?,
+            Piece::Content { at, size } => {
+                layer.seek(SeekFrom::Start(at))?;
+                if io::copy(&mut layer.take(size), out)? != size {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether two files, each in a layer, have the same content.
@@ -102,65 +115,4 @@ fn is_same(layers: &[File], one: Bytes, other: Bytes) -> io::Result<bool> {
         done += length as u64;
     }
     Ok(true)
-}
-
-fn write(from: &File, items: &[(LayerPath, Item)], out: &mut dyn Write) -> io::Result<()> {
-    let mut from = from;
-    for (path, item) in items {
-        out.write_all(&layer::header(path, item))?;
-        if let Kind::File { at, size } = item.kind {
-            from.seek(SeekFrom::Start(at))?;
-            if io::copy(&mut from.take(size), out)? != size {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            out.write_all(&vec![0; padding(size)])?;
-        }
-    }
-    out.write_all(&[0; END])
-}
-
-/// Engines agree on a configuration but for its dates, and for keys that are there but `null`.
-fn normal_config(config: &[u8], layers: &[Blob], epoch: Timestamp) -> Result<Vec<u8>, serde_json::Error> {
-    let mut config: Map<String, Value> = serde_json::from_slice(config)?;
-    // What a builder writes for itself: an inline cache, and what it was asked for.
-    config.retain(|key, _| !key.starts_with("moby.buildkit."));
-    let date = Value::from(epoch.to_string());
-    config.insert("created".to_owned(), date.clone());
-    if let Some(Value::Array(history)) = config.get_mut("history") {
-        for step in history.iter_mut().filter_map(Value::as_object_mut) {
-            step.insert("created".to_owned(), date.clone());
-            if let Some(Value::String(by)) = step.get_mut("created_by") {
-                *by = without_flags(by);
-            }
-        }
-    }
-    if let Some(Value::Object(settings)) = config.get_mut("config") {
-        settings.retain(|_, value| !value.is_null());
-    }
-    let digests: Vec<String> = layers.iter().map(|layer| layer.digest.to_string()).collect();
-    config.insert("rootfs".to_owned(), serde_json::json!({"diff_ids": digests, "type": "layers"}));
-    serde_json::to_vec(&sorted(Value::Object(config)))
-}
-
-/// `COPY --chown=1:1 a b` as `COPY a b`: older engines leave the flags out.
-fn without_flags(instruction: &str) -> String {
-    let mut words = instruction.split(' ');
-    let first = words.next().unwrap_or_default();
-    if !["ADD", "COPY", "RUN"].contains(&first) {
-        return instruction.to_owned();
-    }
-    let rest = words.skip_while(|word| word.starts_with("--"));
-    [first].into_iter().chain(rest).collect::<Vec<_>>().join(" ")
-}
-
-/// Keys in order at every level, whether or not some crate turned on `serde_json/preserve_order`.
-fn sorted(value: Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let ordered: BTreeMap<String, Value> = map.into_iter().collect();
-            Value::Object(ordered.into_iter().map(|(key, value)| (key, sorted(value))).collect())
-        }
-        Value::Array(list) => Value::Array(list.into_iter().map(sorted).collect()),
-        other => other,
-    }
 }

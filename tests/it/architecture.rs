@@ -163,15 +163,20 @@ fn files_stay_readable() {
 }
 
 #[test]
-fn the_helper_shares_what_is_pure_and_nothing_else() {
-    let included: Vec<String> = sources("init/src")
-        .iter()
-        .flat_map(|(_, text)| text.lines())
-        .filter_map(|line| Some(line.trim().strip_prefix("#[path = \"")?.trim_end_matches("\"]").to_owned()))
-        .collect();
-    let shared = ["address", "config", "sound"].map(|name| format!("../../model/runtime/{name}.rs"));
-    assert_eq!(included, shared);
-    complain("init", |_, line| line.contains("unsafe ").then(|| "`unsafe` is forbidden".to_owned()));
+fn helpers_share_what_is_pure_and_nothing_else() {
+    let runtime = ["address", "config", "sound"].map(|name| format!("../../model/runtime/{name}.rs"));
+    let layers = ["../../model/blocks.rs", "../../model/layer/mod.rs"].map(str::to_owned);
+    for (helper, shared) in [("init", &runtime[..]), ("differ", &layers[..])] {
+        let included: Vec<String> = sources(&format!("{helper}/src"))
+            .iter()
+            .flat_map(|(_, text)| text.lines())
+            .filter_map(|line| {
+                Some(line.trim().strip_prefix("#[path = \"")?.trim_end_matches("\"]").to_owned())
+            })
+            .collect();
+        assert_eq!(included, shared);
+        complain(helper, |_, line| line.contains("unsafe ").then(|| "`unsafe` is forbidden".to_owned()));
+    }
 }
 
 #[test]

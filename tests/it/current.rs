@@ -17,6 +17,8 @@ use crate::workbench::Bench;
 pub(crate) enum Store {
     /// As Docker always did.
     Classic,
+    /// As Docker does where it has no overlays: each layer is a copy of all below it.
+    Copies,
     /// In containerd, as blobs.
     Containerd,
 }
@@ -68,7 +70,8 @@ impl Engine {
             format!("--host=unix://{}", docker.display()),
             format!("--feature=containerd-snapshotter={}", store == Store::Containerd),
         ];
-        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let driver = (store == Store::Copies).then_some("--storage-driver=vfs");
+        let options: Vec<&str> = options.iter().map(String::as_str).chain(driver).collect();
         self.spawn("dockerd.log", "nsenter", &options, "");
         self.wait("dockerd", || crate::harness::run(&mut self.docker(&["version"])).status.success());
     }

@@ -91,17 +91,20 @@ impl<'a> Family<'a> {
         let mut images = Vec::new();
         let mut judged = Vec::new();
         for ((plan, charter), built) in plans.iter().zip(charters).zip(built) {
-            let (raw, inputs, warnings) = match built {
+            let (image, base, inputs, warnings) = match built {
                 Built::Known(image) => {
                     images.push(image);
                     continue;
                 }
-                Built::New { raw, inputs, warnings } => (raw, inputs, warnings),
+                Built::Read { image, inputs, warnings } => (image, 0, inputs, warnings),
+                Built::New { raw, inputs, warnings } => {
+                    hear(Event::Doing(&format!("bringing `{}` into normal form", plan.tag)));
+                    let image = normalise::image(&raw, store, plan.epoch, &mut known)?;
+                    (image, raw.base, inputs, warnings)
+                }
             };
-            hear(Event::Doing(&format!("bringing `{}` into normal form", plan.tag)));
-            let image = normalise::image(&raw, store, plan.epoch, &mut known)?;
             hear(Event::Doing(&format!("looking into `{}`", plan.tag)));
-            let base = raw.base.max(charter.base);
+            let base = base.max(charter.base);
             let mut evidence = inspect::image(&image, base, charter, store, tools.threads, &mut looked)?;
             if charter.settings.size.is_some() {
                 evidence.archive = Some(pack::size(&image, store, tools.threads)?);
@@ -114,11 +117,11 @@ impl<'a> Family<'a> {
             tell(&warnings, hear);
             // What was warned about is said again next time.
             let mark = warnings.is_empty().then(|| Mark { inputs, charter: charter.digest() });
-            judged.push((images.len(), raw.image.config.digest, mark));
+            judged.push((images.len(), mark));
             images.push(image);
         }
-        for (at, origin, mark) in judged {
-            store.list(&images[at], &origin, mark)?;
+        for (at, mark) in judged {
+            store.list(&images[at], mark)?;
         }
         // Also of images that were known: another recipe may have made the same one before.
         for ((plan, context), image) in self.plans().zip(&images) {

@@ -24,6 +24,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::blocks::{BLOCK, END, padding};
 use super::digest::Digest;
 use super::image::{Blob, Image, json};
 use super::name::{Platform, TierName, Version};
@@ -78,19 +79,6 @@ impl Entry {
         header.set_cksum();
         *header.as_bytes()
     }
-}
-
-/// Tar's unit.
-pub const BLOCK: usize = 512;
-
-/// Zero bytes after the last entry: two empty blocks end a tar.
-pub const END: usize = 2 * BLOCK;
-
-/// Zero bytes that fill the last block of an entry.
-#[must_use]
-pub fn padding(size: u64) -> usize {
-    let used = usize::try_from(size % BLOCK as u64).unwrap_or(0);
-    (BLOCK - used) % BLOCK
 }
 
 /// What engines read of an archive, in order.
@@ -293,10 +281,5 @@ mod tests {
         for name in ["oracle.tar.gz", "oracle-1.4-linux-amd64.tar.gz", "oracle-1.4.0-linux-amd64.tar"] {
             assert!(parse_file_name(Path::new(name)).is_none(), "{name} was accepted");
         }
-    }
-
-    #[test]
-    fn padding_fills_the_block() {
-        assert_eq!([padding(0), padding(1), padding(511), padding(512), padding(513)], [0, 511, 1, 0, 511]);
     }
 }

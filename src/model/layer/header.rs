@@ -1,14 +1,41 @@
-//! How an item is written into a tar.
+//! How items stand in a tar.
 
 use std::collections::BTreeMap;
 
 use super::{Item, Kind, LayerPath};
-use crate::model::archive::BLOCK;
+use crate::model::blocks::{BLOCK, END, padding};
+
+/// What a layer's tar is put together of.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// The content of a file, which is where its [`Kind::File`] says.
+    Content {
+        /// Offset of the first byte.
+        at: u64,
+        /// Number of bytes.
+        size: u64,
+    },
+}
+
+/// The tar of a layer, piece by piece.
+pub fn pieces(items: &[(LayerPath, Item)]) -> impl Iterator<Item = Piece> {
+    let entry = |(path, item): &(LayerPath, Item)| {
+        let content = match item.kind {
+            Kind::File { at, size: size @ 1.. } => Some((Piece::Content { at, size }, padding(size))),
+            _ => None,
+        };
+        let header = Piece::Bytes(header(path, item));
+        let rest = content.map(|(content, padding)| [content, Piece::Bytes(vec![0; padding])]);
+        [header].into_iter().chain(rest.into_iter().flatten())
+    };
+    items.iter().flat_map(entry).chain([Piece::Bytes(vec![0; END])])
+}
 
 /// The blocks before an item's content: a `ustar` header, and a PAX header before it where a name is
 /// too long or there are extended attributes.
-#[must_use]
-pub fn header(path: &LayerPath, item: &Item) -> Vec<u8> {
+fn header(path: &LayerPath, item: &Item) -> Vec<u8> {
     let mut name = path.join(&b'/');
     let (kind, size, link, device) = match &item.kind {
         Kind::File { size, .. } => (tar::EntryType::Regular, *size, Vec::new(), (0, 0)),

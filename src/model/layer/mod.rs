@@ -5,7 +5,7 @@
 //! bits in modes and the order of hard links are their own, and so are directories that only appear because
 //! a mount once stood there. In normal form a layer holds what differs from the layers below it
 //! ([`Below`]) and the directories above that, sorted, dated no later than the plan's epoch, each header
-//! written in one way ([`header()`]).
+//! written in one way ([`pieces`]).
 //!
 //! Directories above a change stay, although the layer below has them: an engine that unpacks a
 //! layer by itself would otherwise make them up, with its own idea of owner and mode.
@@ -16,7 +16,7 @@ mod header;
 use std::collections::BTreeMap;
 
 pub use below::{Below, Bytes};
-pub use header::header;
+pub use header::{Piece, pieces};
 
 /// A path by its components; their order is depth first, parents before children.
 pub type LayerPath = Vec<Vec<u8>>;

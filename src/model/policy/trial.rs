@@ -55,7 +55,7 @@ pub enum Aim {
 }
 
 /// A process inside the image, as the image's own user.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Process {
     /// Argument vector.
     pub args: Vec<String>,

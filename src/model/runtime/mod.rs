@@ -20,8 +20,8 @@ pub const CONFIG_PATH: &str = "/etc/imgforge/init.json";
 
 const HELPER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/imgforge-init"));
 
-/// The platform that [`HELPER`] runs on; empty where `build.rs` knows of none.
-const HELPER_PLATFORM: &str = env!("IMGFORGE_INIT_PLATFORM");
+/// The platform that helpers run on; empty where `build.rs` knows of none.
+pub const HELPER_PLATFORM: &str = env!("IMGFORGE_HELPER_PLATFORM");
 
 /// The helper for images of a platform; or why there is none, and what to do.
 pub fn helper(platform: &Platform) -> Result<&'static [u8], (String, &'static str)> {

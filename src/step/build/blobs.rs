@@ -152,18 +152,6 @@ impl Blobs {
         Self(Arc::new(stores.iter().map(|(name, store)| (name.clone(), shelf(store))).collect()))
     }
 
-    /// Hashes blobs that BuildKit will most likely ask for, while it still looks into its cache.
-    pub(super) fn expect(&self, name: &str, digests: Vec<Digest>) {
-        let Some(store) = self.0.get(name).cloned() else { return };
-        // A thread for which the end of the process does not wait.
-        std::thread::spawn(move || {
-            for digest in digests {
-                // Whoever asks for it hears what is wrong with it.
-                let _ = store.size(&digest);
-            }
-        });
-    }
-
     fn store<T>(&self, request: &Request<T>) -> Result<Shelf, Status> {
         let name = request.metadata().get(STORE).and_then(|name| name.to_str().ok()).unwrap_or_default();
         self.0.get(name).cloned().ok_or_else(|| Status::not_found(format!("there is no store `{name}`")))

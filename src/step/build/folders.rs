@@ -7,9 +7,10 @@ use crate::model::context::{Entry, File, Tree};
 use crate::model::digest::Digest;
 use crate::model::plan::Plan;
 
-/// The context as one input, whatever parts of it a tier's steps read: the frontend's own would
-/// differ from tier to tier, and BuildKit would ask for the same files again.
-pub(super) fn input(name: &str, session: &str) -> pb::Definition {
+/// A folder of the session as one input; `what` is said while it is sent. The context is such a folder, whatever
+/// parts of it a tier's steps read: the frontend's own input would differ from tier to tier, and BuildKit would ask
+/// for the same files again.
+pub(super) fn input(name: &str, session: &str, what: &str) -> pb::Definition {
     let source = pb::Op {
         op: Some(pb::op::Op::Source(pb::SourceOp {
             identifier: format!("local://{name}"),
@@ -25,7 +26,7 @@ pub(super) fn input(name: &str, session: &str) -> pb::Definition {
     let digest = Digest::of(&bytes).to_string();
     let end = pb::Op { inputs: vec![pb::Input { digest: digest.clone(), index: 0 }], ..pb::Op::default() };
     let described = pb::OpMetadata {
-        description: [("llb.customname".to_owned(), "[internal] load build context".to_owned())].into(),
+        description: [("llb.customname".to_owned(), what.to_owned())].into(),
         ..pb::OpMetadata::default()
     };
     pb::Definition {

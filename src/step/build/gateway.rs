@@ -62,6 +62,11 @@ impl Made {
         }
     }
 
+    /// How it came about, where BuildKit tells.
+    pub(super) fn definition(&self) -> Option<&pb::Definition> {
+        if let Some(Kind::Ref(reference)) = &self.0.result { reference.def.as_ref() } else { None }
+    }
+
     /// The image's configuration, still without its layers.
     pub(super) fn configuration(&self) -> &[u8] {
         self.0.metadata.get("containerimage.config").map_or(&[], Vec::as_slice)
@@ -96,6 +101,22 @@ impl Gateway {
             evaluate: true,
             ..SolveRequest::default()
         });
+        self.made(request).await
+    }
+
+    /// Has what a definition says made; what was made for this build already is there.
+    pub(super) async fn defined(&mut self, definition: pb::Definition) -> Result<Made, Status> {
+        let request = self.ask(SolveRequest {
+            definition: Some(definition),
+            allow_result_return: true,
+            allow_result_array_ref: true,
+            evaluate: true,
+            ..SolveRequest::default()
+        });
+        self.made(request).await
+    }
+
+    async fn made(&mut self, request: Request<SolveRequest>) -> Result<Made, Status> {
         let made = self.bridge.solve(request).await?.into_inner().result;
         made.map(Made).ok_or_else(|| Status::internal("BuildKit made no result"))
     }

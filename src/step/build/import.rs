@@ -37,6 +37,9 @@ pub enum ImportError {
     /// Not JSON of the right shape.
     #[error("the builder's `manifest.json` cannot be read")]
     Manifest(#[source] serde_json::Error),
+    /// No configuration.
+    #[error("the configuration of the built image cannot be read")]
+    Configuration(#[source] serde_json::Error),
     /// Not a manifest.
     #[error("the builder's manifest cannot be read")]
     Oci(#[source] oci_spec::OciSpecError),

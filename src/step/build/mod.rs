@@ -6,10 +6,13 @@
 //! for an image through the [`gateway`] and listens. [`import`] takes what comes out into the content
 //! store. No `docker` command and no buildx is needed.
 
+mod asking;
 mod blobs;
 mod cache;
 mod capabilities;
+mod chain;
 mod container;
+mod differ;
 mod files;
 mod folders;
 mod gateway;
@@ -22,6 +25,7 @@ mod status;
 mod survey;
 pub mod transport;
 mod trial;
+mod wanted;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -46,7 +50,16 @@ use crate::model::policy::{Finding, Refusal};
 pub enum Built {
     /// The very image that the content store lists already, in normal form.
     Known(Image),
-    /// An image that must be brought into normal form, and whose files nobody judged yet.
+    /// An image in normal form, whose files nobody judged yet.
+    Read {
+        /// The image.
+        image: Image,
+        /// What the build read.
+        inputs: Digest,
+        /// What was noticed while it was tried out.
+        warnings: Vec<Finding>,
+    },
+    /// An image that must be brought into normal form first.
     New {
         /// The image.
         raw: Raw,

@@ -3,56 +3,57 @@
 //! Tiers share their context as one input, the same for all of them, so BuildKit asks for its files
 //! once; steps that they share, such as a common base, run once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bollard_buildkit_proto::moby::buildkit::v1::{CacheOptions, CacheOptionsEntry, Exporter, SolveRequest};
 use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
 
 use super::blobs::{Blobs, EXPORT};
-use super::cache::{self, CacheFrom, CacheTo};
+use super::cache::{CacheFrom, CacheTo};
 use super::capabilities::Gives;
-use super::folders::{context_name, dockerfile_name, dockerfiles, input, share};
+use super::differ::{self, Known, Unable};
+use super::folders::{context_name, dockerfiles, share};
 use super::import::{self, ImportError, Kept};
 use super::session::{self, Session, Shared};
-use super::solve::{Solve, Solved, solve};
+use super::solve::{Solved, solve};
 use super::status::Told;
 use super::transport::{self, Builder, Line, Needs};
+use super::wanted::{Found, Reading};
 use super::{BuildError, Built, Inputs, Steps};
 use crate::model::archive;
 use crate::model::context::Tree;
 use crate::model::digest::Digest;
-use crate::model::image::{Blob, Image, Mark, Raw};
-use crate::model::lock::pins::Locking;
+use crate::model::image::{Image, Mark, Raw};
 use crate::model::plan::Plan;
 use crate::model::policy::{Charter, Finding};
 use crate::step::content::ContentStore;
 use crate::step::engine::Engine;
-use crate::step::progress::{Hear, Work};
+use crate::step::progress::{Event, Hear, Work};
 
 /// Solves at a time. BuildKit runs the steps of one side by side too, so more only compete.
 const AT_ONCE: usize = 4;
 
 /// One connection, one session.
-struct Site<'a> {
-    line: Line,
-    session: Session,
+pub(super) struct Site<'a> {
+    pub(super) line: Line,
+    pub(super) session: Session,
     /// Which of the session's contexts a plan reads.
-    contexts: Vec<String>,
-    inputs: &'a Inputs,
+    pub(super) contexts: Vec<String>,
+    pub(super) inputs: &'a Inputs,
     trees: &'a [Tree],
     charters: &'a [Charter],
-    imports: Vec<CacheFrom>,
     store: &'a ContentStore,
-    /// What of it was hashed already.
-    blobs: Blobs,
     told: Told,
+    /// Layers that were read where the builder keeps them.
+    read: Known,
 }
 
 /// What was exported.
 enum Taken<'a> {
     /// An image that is listed, and was judged by the same charter.
     Known(Image),
+    /// Any other whose layers were read.
+    Read(Image),
     /// Any other, from blobs that are in the store.
     New(Raw),
     /// Any other, still to be saved out of the engine.
@@ -131,6 +132,7 @@ fn finish(done: Vec<Done<'_>>, saved: Vec<Raw>) -> Vec<Built> {
     let built = done.into_iter().filter_map(|Done { at, taken, inputs, warnings }| {
         let raw = match taken {
             Taken::Known(image) => return Some((at, Built::Known(image))),
+            Taken::Read(image) => return Some((at, Built::Read { image, inputs, warnings })),
             Taken::New(raw) => raw,
             Taken::Kept(_) => saved.next()?,
         };
@@ -160,6 +162,7 @@ impl<'a> Site<'a> {
         let mut folders: BTreeMap<String, Arc<Tree>> =
             shared.into_iter().enumerate().map(|(at, tree)| (context_name(at), Arc::new(tree))).collect();
         folders.insert("dockerfile".to_owned(), Arc::new(dockerfiles(plans)));
+        folders.extend([differ::folder()]);
         let mut stores = BTreeMap::from([(EXPORT.to_owned(), store.clone())]);
         let local = inputs.cache_from.iter().filter_map(|from| match from {
             CacheFrom::Local(folder) => Some(folder),
@@ -174,8 +177,7 @@ impl<'a> Site<'a> {
             stores.insert(format!("local:{}", folder.display()), cache);
         }
         let secrets = inputs.secrets.iter().map(|(id, path)| (id.to_string(), path.clone())).collect();
-        let blobs = Blobs::of(&stores);
-        let shared = Shared { folders, secrets, blobs: blobs.clone() };
+        let shared = Shared { folders, secrets, blobs: Blobs::of(&stores) };
         // BuildKit keeps what it was sent under this key and asks only for what changed since; from one version
         // to the next, that is little.
         let tiers: Vec<&str> = plans.iter().map(|plan| plan.tier.as_str()).collect();
@@ -189,10 +191,9 @@ impl<'a> Site<'a> {
             inputs,
             trees,
             charters,
-            imports: inputs.cache_from.clone(),
             store,
-            blobs,
             told: Told::of(plans),
+            read: Known::default(),
         })
     }
 
@@ -208,147 +209,94 @@ impl<'a> Site<'a> {
         let charter = &self.charters[at];
         let inputs = super::digest(plan, &self.trees[at]);
         let mark = Mark { inputs, charter: charter.digest() };
-        // The same inputs made a good image before: most likely they will again, and then its name says so.
-        if self.inputs.steps == Steps::Cached && self.store.is_marked(&plan.tag, &mark) {
-            if let Gives::Blobs = self.line.capabilities.gives {
-                self.blobs.expect(EXPORT, self.store.origin_layers(&plan.tag));
-            }
-            if let (taken @ Taken::Known(_), warnings) = self.once(plan, at, None, &mark, hear).await? {
-                return Ok(Done { at, taken, inputs, warnings });
-            }
+        let done = |(taken, warnings)| Done { at, taken, inputs, warnings };
+        let marked = self.inputs.steps == Steps::Cached && self.store.is_marked(&plan.tag, &mark);
+        let known = if marked { self.store.image(&plan.tag, &plan.platform).ok() } else { None };
+        let known = known.map(|(image, _)| image);
+        if let Some(known) = &known
+            && self.is_idle(plan, at, hear).await?
+        {
+            return Ok(done((Taken::Known(known.clone()), Vec::new())));
         }
-        let (taken, warnings) = self.once(plan, at, Some(charter), &mark, hear).await?;
-        Ok(Done { at, taken, inputs, warnings })
+        if self.reads(plan)
+            && let Some(taken) = self.read(plan, at, known, hear).await?
+        {
+            return Ok(done(taken));
+        }
+        self.exported(plan, at, charter, hear).await.map(done)
     }
 
-    /// Builds, tries the image out where there is a charter, and takes it over.
-    async fn once<'b>(
+    /// Whether BuildKit has the results of all steps. Then nothing came of them since the image was made of the
+    /// same inputs, and looked at: it is the one that would come out again. A cache that is wanted is written.
+    async fn is_idle(&self, plan: &Plan, at: usize, hear: Hear<'_>) -> Result<bool, BuildError> {
+        let name = self.inputs.cache_to.as_ref().map(|_| self.name(at));
+        let asked = self.solving(plan, at, name.as_deref(), None, None)?;
+        let Solved { answer, idle, .. } = solve(&self.line, asked, &self.told, hear).await?;
+        self.keep_cache(plan, &answer)?;
+        Ok(idle)
+    }
+
+    /// Whether layers of this image may be read where the builder keeps them. Those of an image that it starts
+    /// from would not stay byte for byte, and a cache inside an image goes where the image goes.
+    fn reads(&self, plan: &Plan) -> bool {
+        self.line.capabilities.gives == Gives::Engine
+            && self.inputs.cache_to.is_none()
+            && plan.image.is_none()
+            && differ::runs_on(&plan.platform)
+    }
+
+    /// Builds, tries the image out, and reads its layers where the builder keeps them; nothing where that cannot be
+    /// done.
+    async fn read<'b>(
         &self,
         plan: &'b Plan,
         at: usize,
-        charter: Option<&Charter>,
-        mark: &Mark,
+        known: Option<Image>,
+        hear: Hear<'_>,
+    ) -> Result<Option<(Taken<'b>, Vec<Finding>)>, BuildError> {
+        let (session, epoch, store, read) = (self.session.id.as_str(), plan.epoch, self.store, &self.read);
+        let reading = Reading { session, epoch, store, read, known: known.as_ref() };
+        let asked = self.solving(plan, at, None, Some(&self.charters[at]), Some(reading))?;
+        let Found { findings, read, .. } = solve(&self.line, asked, &self.told, hear).await?.found;
+        match read {
+            Some(Ok(image)) if known.as_ref() == Some(&image) => Ok(Some((Taken::Known(image), findings))),
+            Some(Ok(image)) => Ok(Some((Taken::Read(image), findings))),
+            Some(Err(Unable::Kept(error))) => Err(error.into()),
+            Some(Err(Unable::Broken(why))) => {
+                hear(Event::Warning(&format!("`{}` is saved by the engine, which is slow: {why}", plan.tag)));
+                Ok(None)
+            }
+            Some(Err(Unable::Apart(why))) => {
+                hear(Event::Doing(&format!("having `{}` saved by the engine: {why}", plan.tag)));
+                Ok(None)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Builds, tries the image out, and has it exported.
+    async fn exported<'b>(
+        &self,
+        plan: &'b Plan,
+        at: usize,
+        charter: &Charter,
         hear: Hear<'_>,
     ) -> Result<(Taken<'b>, Vec<Finding>), BuildError> {
         let name = self.name(at);
-        let imports = self.imports(plan)?;
-        let solving = Solve {
-            request: self.request(plan, &name),
-            options: self.options(plan, &imports),
-            inputs: HashMap::from([("context".to_owned(), input(&self.contexts[at], &self.session.id))]),
-            imports,
-            tier: &plan.tier,
-            tag: &plan.tag,
-            platform: &plan.platform,
-            base: plan.image.as_deref(),
-            charter,
-        };
-        let Solved { answer, findings, base } = solve(&self.line, solving, &self.told, hear).await?;
+        let asked = self.solving(plan, at, Some(&name), Some(charter), None)?;
+        let Solved { answer, found: Found { findings, base, .. }, .. } =
+            solve(&self.line, asked, &self.told, hear).await?;
         self.keep_cache(plan, &answer)?;
-        let id = answer.get("containerimage.config.digest").or(answer.get("containerimage.digest"));
-        let known = id.and_then(|id| self.store.made_from(id, &plan.tag, &plan.platform, mark));
-        let taken = match (known, self.line.capabilities.gives) {
-            (Some(known), _) => Taken::Known(known),
-            (None, Gives::Blobs) => {
+        let taken = match self.line.capabilities.gives {
+            Gives::Blobs => {
                 let manifest = answer.get("containerimage.digest").map(String::as_str).unwrap_or_default();
                 Taken::New(import::blobs(manifest, &base, plan, self.store)?)
             }
-            (None, Gives::Engine) => Taken::Kept(Kept { name, id: id.cloned(), base, plan }),
+            Gives::Engine => {
+                let id = answer.get("containerimage.config.digest").or(answer.get("containerimage.digest"));
+                Taken::Kept(Kept { name, id: id.cloned(), base, plan })
+            }
         };
         Ok((taken, findings))
     }
-
-    /// The name under which an engine keeps an image of this session.
-    fn name(&self, at: usize) -> String {
-        import::build_name(&format!("{}-{at}", self.session.id))
-    }
-
-    /// The solve that exports what the gateway gives it.
-    fn request(&self, plan: &Plan, name: &str) -> SolveRequest {
-        let kept = self.inputs.cache_to.as_ref().and_then(|to| to.kept_as(&plan.tier));
-        let exporter = match self.line.capabilities.gives {
-            Gives::Engine => {
-                let names = [Some(name.to_owned()), kept].into_iter().flatten().collect::<Vec<_>>().join(",");
-                exporter("moby", [("name", &names)])
-            }
-            // Plain layers: imgforge compresses for the archive itself, in parallel.
-            Gives::Blobs => exporter(
-                "oci",
-                [("tar", "false"), ("compression", "uncompressed"), ("force-compression", "true")],
-            ),
-        };
-        let exports = self.inputs.cache_to.iter().map(|to| to.entry(&plan.tier)).collect();
-        SolveRequest {
-            r#ref: session::identifier(),
-            session: self.session.id.clone(),
-            // BuildKit before 0.13 knows only the older fields and ignores the newer one.
-            exporter_deprecated: exporter.r#type.clone(),
-            exporter_attrs_deprecated: exporter.attrs.clone(),
-            exporters: vec![exporter],
-            cache: Some(CacheOptions { exports, ..CacheOptions::default() }),
-            ..SolveRequest::default()
-        }
-    }
-
-    /// What the Dockerfile frontend is asked for.
-    fn options(&self, plan: &Plan, imports: &[CacheOptionsEntry]) -> HashMap<String, String> {
-        let mut options = HashMap::from([
-            ("filename".to_owned(), dockerfile_name(plan)),
-            ("target".to_owned(), plan.tier.to_string()),
-            ("platform".to_owned(), plan.platform.to_string()),
-        ]);
-        options.extend(plan.args.iter().map(|(name, value)| (format!("build-arg:{name}"), value.clone())));
-        if let Locking::Pinned(_) = plan.lock {
-            // All that steps install is in the context. What reaches for the network all the same fails.
-            options.insert("force-network-mode".to_owned(), "none".to_owned());
-        }
-        if self.inputs.steps == Steps::Again {
-            options.insert("no-cache".to_owned(), String::new());
-        }
-        if !imports.is_empty() {
-            options.insert("cache-imports".to_owned(), cache::attribute(imports));
-        }
-        options
-    }
-
-    fn imports(&self, plan: &Plan) -> Result<Vec<CacheOptionsEntry>, BuildError> {
-        let mut entries = Vec::new();
-        for from in &self.imports {
-            match from {
-                CacheFrom::Registry(name) => entries.push(cache::registry(name, &plan.tier)),
-                CacheFrom::Local(folder) => {
-                    let store = ContentStore::open(folder).map_err(ImportError::Content)?;
-                    let manifests = store.manifests().map_err(ImportError::Content)?;
-                    let folder = folder.display().to_string();
-                    entries.extend(manifests.iter().map(|manifest| cache::local(&folder, manifest)));
-                }
-            }
-        }
-        Ok(entries)
-    }
-
-    /// The blobs of a local cache are in its folder by now; its index is ours to write.
-    fn keep_cache(&self, plan: &Plan, answer: &HashMap<String, String>) -> Result<(), BuildError> {
-        #[derive(serde::Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Manifest {
-            media_type: String,
-            digest: Digest,
-            size: u64,
-        }
-        let (Some(CacheTo::Local(folder, _)), Some(text)) =
-            (&self.inputs.cache_to, answer.get("cache.manifest"))
-        else {
-            return Ok(());
-        };
-        let found: Manifest = serde_json::from_str(text).map_err(ImportError::Manifest)?;
-        let blob = Blob { digest: found.digest, size: found.size };
-        let list = || ContentStore::open(folder)?.list_manifest(&found.media_type, blob, plan.tier.as_str());
-        Ok(list().map_err(ImportError::Content)?)
-    }
-}
-
-fn exporter<const N: usize>(kind: &str, attributes: [(&str, &str); N]) -> Exporter {
-    let attrs = attributes.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    Exporter { r#type: kind.to_owned(), attrs }
 }

@@ -8,17 +8,15 @@ use bollard_buildkit_proto::moby::buildkit::v1::{CacheOptionsEntry, SolveRequest
 use bollard_buildkit_proto::pb;
 use futures_util::FutureExt as _;
 use futures_util::future::FusedFuture as _;
-use tonic::Status;
-use tonic::transport::Channel;
 
-use super::gateway::{self, Gateway, Making};
+use super::BuildError;
+use super::gateway::{self, Making};
 use super::status::{Board, Told};
 use super::transport::Line;
-use super::{BuildError, trial};
-use crate::model::digest::Digest;
-use crate::model::name::{ImageTag, Platform, TierName};
-use crate::model::policy::{Charter, Finding, NOT_LISTED, Refusal, Weight};
-use crate::step::progress::{Event, Hear};
+use super::wanted::{Found, Wanted};
+use crate::model::name::TierName;
+use crate::model::policy::{NOT_LISTED, Refusal};
+use crate::step::progress::Hear;
 
 /// A step that failed, and the last lines that it printed.
 #[derive(Debug)]
@@ -59,14 +57,8 @@ pub(super) struct Solve<'a> {
     pub(super) imports: Vec<CacheOptionsEntry>,
     /// Which image.
     pub(super) tier: &'a TierName,
-    /// Its name.
-    pub(super) tag: &'a ImageTag,
-    /// What it is built for.
-    pub(super) platform: &'a Platform,
-    /// The image that it starts from, where it does.
-    pub(super) base: Option<&'a str>,
-    /// By what it is tried out; absent: an image that is only taken if it is known and was judged.
-    pub(super) charter: Option<&'a Charter>,
+    /// What is wanted of it before it is exported.
+    pub(super) wanted: Wanted<'a>,
 }
 
 /// What comes of it.
@@ -74,10 +66,10 @@ pub(super) struct Solve<'a> {
 pub(super) struct Solved {
     /// What the exporter answers.
     pub(super) answer: HashMap<String, String>,
-    /// What was noticed while the image was tried out.
-    pub(super) findings: Vec<Finding>,
-    /// The layers of the image that it starts from.
-    pub(super) base: Vec<Digest>,
+    /// What came to light before the export.
+    pub(super) found: Found,
+    /// Whether the results of all its steps were there already.
+    pub(super) idle: bool,
 }
 
 /// Has the image made, tried out and exported.
@@ -87,7 +79,8 @@ pub(super) async fn solve(
     told: &Told,
     hear: Hear<'_>,
 ) -> Result<Solved, BuildError> {
-    let Solve { request, options, inputs, imports, tier, tag, platform, base, charter } = solve;
+    let Solve { request, options, inputs, imports, tier, wanted } = solve;
+    let tag = wanted.tag;
     let making = Making { options, inputs, imports };
     let mut solved = Solved::default();
     let mut board = Board::new(told);
@@ -105,8 +98,8 @@ pub(super) async fn solve(
             }
         };
         let mut watching = std::pin::pin!(watching.fuse());
-        let trying = charter.map(|charter| Trying { charter, base, platform, tag, solved: &mut solved });
-        let mut making = std::pin::pin!(make(&line.channel, &build, making, trying, hear).fuse());
+        let making = wanted.make(&line.channel, &build, making, &mut solved.found, hear);
+        let mut making = std::pin::pin!(making.fuse());
         let mut solving = std::pin::pin!(control.solve(request));
         let answer = loop {
             tokio::select! {
@@ -126,8 +119,13 @@ pub(super) async fn solve(
         }
         answer
     };
+    // That layers cannot be read ends the solve, and is no failure of the build.
+    if let Some(Err(_)) = solved.found.read {
+        return Ok(solved);
+    }
     // A refusal says what is wrong; the status that ended the solve only says that something is.
-    solved.findings = Refusal::unless_fine(tag, solved.findings, NOT_LISTED)?;
+    solved.found.findings = Refusal::unless_fine(tag, solved.found.findings, NOT_LISTED)?;
+    solved.idle = solved.found.steps.as_ref().is_some_and(|steps| board.were_cached(steps));
     solved.answer = answer.map_err(|status| {
         // The frontend's own words: the solve only repeats them, on some engines without details.
         let status = refusal.unwrap_or(status);
@@ -145,45 +143,4 @@ pub(super) async fn solve(
         }
     })?;
     Ok(solved)
-}
-
-/// How an image is tried out before it is exported.
-struct Trying<'a> {
-    charter: &'a Charter,
-    base: Option<&'a str>,
-    platform: &'a Platform,
-    tag: &'a ImageTag,
-    solved: &'a mut Solved,
-}
-
-/// What we do inside the solve: only an image that is returned is exported.
-async fn make(
-    channel: &Channel,
-    build: &str,
-    making: Making,
-    trying: Option<Trying<'_>>,
-    hear: Hear<'_>,
-) -> Result<(), Status> {
-    let mut gateway = Gateway::meet(channel, build).await?;
-    let made = match gateway.dockerfile(making).await {
-        Ok(made) => made,
-        Err(status) => return gateway.refuse(status).await,
-    };
-    if let Some(Trying { charter, base, platform, tag, solved }) = trying {
-        if let Some(base) = base {
-            solved.base = match gateway.layers_of(base, platform).await {
-                Ok(layers) => layers,
-                Err(status) => return gateway.refuse(status).await,
-            };
-        }
-        hear(Event::Doing(&format!("trying `{tag}` out")));
-        solved.findings = match trial::findings(&gateway, &made, charter, platform).await {
-            Ok(findings) => findings,
-            Err(status) => return gateway.refuse(status).await,
-        };
-        if solved.findings.iter().any(|finding| finding.weight == Weight::Error) {
-            return gateway.refuse(Status::failed_precondition("the policy refuses the image")).await;
-        }
-    }
-    gateway.give(made).await
 }

@@ -39,13 +39,15 @@ pub(super) struct Board<'a> {
     names: BTreeMap<String, String>,
     logs: BTreeMap<String, VecDeque<String>>,
     partial: BTreeMap<String, String>,
+    /// Steps of which the result was there already.
+    cached: BTreeSet<String>,
     failed: Option<(String, String)>,
 }
 
 impl<'a> Board<'a> {
     pub(super) fn new(told: &'a Told) -> Self {
         let (names, logs, partial) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { told, names, logs, partial, failed: None }
+        Self { told, names, logs, partial, cached: BTreeSet::new(), failed: None }
     }
 
     /// Takes the next message.
@@ -80,6 +82,9 @@ impl<'a> Board<'a> {
 
     fn vertex(&mut self, vertex: Vertex, hear: Hear<'_>) {
         self.names.insert(vertex.digest.clone(), vertex.name.clone());
+        if vertex.cached && vertex.completed.is_some() {
+            self.cached.insert(vertex.digest.clone());
+        }
         // Steps such as `[internal] load build context` are how, not what.
         let told = !vertex.name.starts_with("[internal]");
         if vertex.started.is_some()
@@ -101,6 +106,11 @@ impl<'a> Board<'a> {
             let seconds = seconds(completed) - seconds(started);
             hear(Event::StepDone { name: &vertex.name, cached: vertex.cached, seconds });
         }
+    }
+
+    /// Whether BuildKit said of each of these steps that its result was there already.
+    pub(super) fn were_cached(&self, steps: &BTreeSet<String>) -> bool {
+        self.cached.is_superset(steps)
     }
 
     /// The step that failed, if one did.
@@ -151,11 +161,17 @@ mod tests {
         let log =
             |msg: &[u8]| VertexLog { vertex: "b".to_owned(), msg: msg.to_vec(), ..VertexLog::default() };
         let message = StatusResponse {
-            vertexes: vec![vertex("a", "context canceled"), vertex("b", "exit code: 1")],
+            vertexes: vec![
+                vertex("a", "context canceled"),
+                vertex("b", "exit code: 1"),
+                Vertex { cached: true, ..vertex("c", "") },
+            ],
             logs: vec![log(b"one\ntw"), log(b"o\n10%\r20%\nlast")],
             ..StatusResponse::default()
         };
         board.hear(message, &hear);
+        let cached = |steps: &[&str]| board.were_cached(&steps.iter().map(ToString::to_string).collect());
+        assert!(cached(&["c"]) && !cached(&["b", "c"]) && !cached(&["never heard of"]));
         let failure = board.failure().unwrap();
         assert_eq!(failure.step, "[t 1/2] RUN b");
         assert_eq!(failure.log, ["one", "two", "20%", "last"]);

@@ -3,12 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use oci_spec::image::ImageConfiguration;
-
-use super::{ContentError, ContentStore, MAX_DOCUMENT, ORIGIN};
+use super::{ContentError, ContentStore, MAX_DOCUMENT};
 use crate::model::digest::Digest;
 use crate::model::image::Image;
-use crate::model::name::ImageTag;
 use crate::step::atomic;
 
 /// What layers come to in archives as they are cut and compressed now; the name changes with that.
@@ -40,18 +37,6 @@ impl ContentStore {
 
     fn archived(&self, digest: &Digest) -> PathBuf {
         self.folder.join(ARCHIVED).join(digest.hex())
-    }
-
-    /// The layers that a builder gave for the image of a tag, as far as that is still known: the next build of the same will
-    /// ask whether they are here.
-    #[must_use]
-    pub fn origin_layers(&self, tag: &ImageTag) -> Vec<Digest> {
-        let layers = || -> Option<Vec<Digest>> {
-            let origin = self.find(tag).ok()?.annotations.get(ORIGIN)?.parse().ok()?;
-            let config = ImageConfiguration::from_reader(self.document(&origin).ok()?.as_slice()).ok()?;
-            config.rootfs().diff_ids().iter().map(|layer| layer.parse().ok()).collect()
-        };
-        layers().unwrap_or_default()
     }
 
     /// Where an image comes from, as the build that made it last stated it.
