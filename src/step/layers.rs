@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::thread;
 
-use crate::model::layer::{self, BadItem, Item, Kind, LayerPath};
+use super::content::ContentStore;
+use crate::model::digest::Digest;
+use crate::model::image::Blob;
+use crate::model::layer::{self, BadItem, Below, Item, Kind, LayerPath, Piece};
 
 /// Everything in an uncompressed layer; contents stay where they are ([`Kind::File`]).
 pub fn items(layer: &File) -> io::Result<Result<BTreeMap<LayerPath, Item>, BadItem>> {
@@ -28,6 +33,38 @@ pub fn items(layer: &File) -> io::Result<Result<BTreeMap<LayerPath, Item>, BadIt
         };
     }
     Ok(Ok(items))
+}
+
+/// Writes a layer of which the contents are in a tar.
+pub fn write(mut tar: &File, items: &[(LayerPath, Item)], out: &mut dyn Write) -> io::Result<()> {
+    for piece in layer::pieces(items) {
+        match piece {
+            Piece::Bytes(bytes) => out.write_all(&bytes)?,
+            Piece::Content { at, size } => {
+                tar.seek(SeekFrom::Start(at))?;
+                if io::copy(&mut tar.take(size), out)? != size {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the layer that a root filesystem comes to, beside other work: a builder that will have it need not send it.
+/// Whatever goes wrong with it costs no more than that.
+pub fn foresee(root: PathBuf, digest: Digest, epoch: u64, store: ContentStore) {
+    thread::spawn(move || {
+        let layer = foreseen(&root, epoch, &store)?;
+        store.remember_foreseen(&digest, epoch, &layer).ok()
+    });
+}
+
+fn foreseen(root: &Path, epoch: u64, store: &ContentStore) -> Option<Blob> {
+    let file = File::open(root).ok()?;
+    let items = items(&file).ok()?.ok()?;
+    let items = Below::default().normalise(items, epoch, |_, _| Err(())).ok()?;
+    store.create(&mut |out| write(&file, &items, out)).ok()
 }
 
 /// Reads one entry's header; its content stays where it is.
@@ -109,5 +146,41 @@ impl Seek for Window {
         };
         self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
         Ok(self.position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_filesystem_comes_to_one_layer_however_it_was_packed() {
+        let home = tempfile::tempdir().unwrap();
+        let store = ContentStore::open(&home.path().join("store")).unwrap();
+        let packed = |names: [&str; 3], modified: u64| {
+            let root = home.path().join("root.tar");
+            let mut tar = tar::Builder::new(File::create(&root).unwrap());
+            for name in names {
+                let mut header = tar::Header::new_gnu();
+                let kind = if name == "d" { tar::EntryType::Directory } else { tar::EntryType::Regular };
+                let text = if name == "d" { "" } else { name };
+                header.set_entry_type(kind);
+                header.set_mode(0o755);
+                header.set_uid(0);
+                header.set_gid(0);
+                header.set_mtime(modified);
+                header.set_size(text.len() as u64);
+                tar.append_data(&mut header, name, text.as_bytes()).unwrap();
+            }
+            tar.into_inner().unwrap();
+            foreseen(&root, 1000, &store).unwrap()
+        };
+        let layer = packed(["d", "d/a", "b"], 2000);
+        assert_eq!(layer, packed(["b", "d", "d/a"], 3000));
+        assert_ne!(layer, packed(["b", "d", "d/a"], 10));
+        let inside = items(&store.open_blob(&layer.digest).unwrap()).unwrap().unwrap();
+        let inside: Vec<_> = inside.iter().map(|(path, item)| (layer::show(path), item.modified)).collect();
+        let expected = [("b", 1000), ("d", 1000), ("d/a", 1000)];
+        assert_eq!(inside, expected.map(|(path, modified)| (path.to_owned(), modified)));
     }
 }

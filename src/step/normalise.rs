@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
+use std::io;
 use std::os::unix::fs::FileExt as _;
 
 use super::content::{ContentError, ContentStore};
@@ -11,7 +11,7 @@ use super::stream::PIECE;
 use crate::model::configuration;
 use crate::model::digest::Digest;
 use crate::model::image::{Blob, Image, ImageError, Raw};
-use crate::model::layer::{self, BadItem, Below, Bytes, Item, LayerPath, Piece};
+use crate::model::layer::{BadItem, Below, Bytes, Item, LayerPath};
 use crate::model::time::Timestamp;
 
 /// Why an image has no normal form.
@@ -66,7 +66,7 @@ pub fn image(
             Some(_) => below.climb(&items),
             None => {
                 let items = below.normalise(items, seconds, |one, other| is_same(&files, one, other))?;
-                let normal = store.create(&mut |out| write(&files[number], &items, out))?;
+                let normal = store.create(&mut |out| layers::write(&files[number], &items, out))?;
                 known.0.insert(key, normal);
                 layers.push(normal);
             }
@@ -83,21 +83,6 @@ fn open(blob: &Blob, store: &ContentStore) -> Result<(File, BTreeMap<LayerPath, 
     let file = store.open_blob(&blob.digest)?;
     let items = layers::items(&file).map_err(|error| NormaliseError::Read(blob.digest, error))??;
     Ok((file, items))
-}
-
-fn write(mut layer: &File, items: &[(LayerPath, Item)], out: &mut dyn Write) -> io::Result<()> {
-    for piece in layer::pieces(items) {
-        match piece {
-            Piece::Bytes(bytes) => out.write_all(&bytes)?,
-            Piece::Content { at, size } => {
-                layer.seek(SeekFrom::Start(at))?;
-                if io::copy(&mut layer.take(size), out)? != size {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Whether two files, each in a layer, have the same content.

@@ -17,6 +17,7 @@ mod files;
 mod folders;
 mod gateway;
 mod import;
+mod reader;
 mod running;
 mod session;
 mod site;

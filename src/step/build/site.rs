@@ -3,7 +3,7 @@
 //! Tiers share their context as one input, the same for all of them, so BuildKit asks for its files
 //! once; steps that they share, such as a common base, run once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
@@ -21,13 +21,14 @@ use super::transport::{self, Builder, Line, Needs};
 use super::wanted::{Found, Reading};
 use super::{BuildError, Built, Inputs, Steps};
 use crate::model::archive;
-use crate::model::context::Tree;
+use crate::model::context::{Entry, File, Source, Tree};
 use crate::model::digest::Digest;
 use crate::model::image::{Image, Mark, Raw};
 use crate::model::plan::Plan;
 use crate::model::policy::{Charter, Finding};
 use crate::step::content::ContentStore;
 use crate::step::engine::Engine;
+use crate::step::layers;
 use crate::step::progress::{Event, Hear, Work};
 
 /// Solves at a time. BuildKit runs the steps of one side by side too, so more only compete.
@@ -184,7 +185,7 @@ impl<'a> Site<'a> {
         let key = format!("imgforge/{}/{}/{}", plans[0].tag.project(), tiers.join("+"), plans[0].platform);
         let session = session::open(&mut line.control, Arc::new(shared), &key).await?;
         let contexts = contexts.into_iter().map(context_name).collect();
-        Ok(Self {
+        let site = Self {
             line,
             session,
             contexts,
@@ -194,7 +195,25 @@ impl<'a> Site<'a> {
             store,
             told: Told::of(plans),
             read: Known::default(),
-        })
+        };
+        site.foresee(plans);
+        Ok(site)
+    }
+
+    /// While the builder unpacks a root filesystem that was made here, its layer is made here too.
+    fn foresee(&self, plans: &[Plan]) {
+        let mut known = BTreeSet::new();
+        for (plan, tree) in plans.iter().zip(self.trees).filter(|(plan, _)| self.reads(plan)) {
+            let epoch = u64::try_from(plan.epoch.as_second()).unwrap_or(0);
+            for root in plan.rootfs.keys().filter_map(|path| tree.get(path)) {
+                if let Entry::File(File { source: Source::Disk(path), digest, .. }) = root
+                    && known.insert((*digest, epoch))
+                    && !self.store.has_foreseen(digest, epoch)
+                {
+                    layers::foresee(path.clone(), *digest, epoch, self.store.clone());
+                }
+            }
+        }
     }
 
     async fn build<'b>(&self, plan: &'b Plan, at: usize, hear: Hear<'_>) -> Result<Done<'b>, BuildError> {

@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 
 use super::{ContentError, ContentStore, MAX_DOCUMENT};
 use crate::model::digest::Digest;
-use crate::model::image::Image;
+use crate::model::image::{Blob, Image};
 use crate::step::atomic;
 
 /// What layers come to in archives as they are cut and compressed now; the name changes with that.
 const ARCHIVED: &str = "archived-2";
+
+/// Layers of root filesystems in the normal form that layers have now; the name changes with that.
+const FORESEEN: &str = "foreseen-1";
 
 /// What is stated of images: which plan made them last.
 const STATED: &str = "stated-1";
@@ -25,6 +28,23 @@ impl ContentStore {
     /// Remembers it.
     pub fn remember_archived_size(&self, digest: &Digest, size: u64) -> Result<(), ContentError> {
         self.note(&self.archived(digest), format!("{size}\n").as_bytes())
+    }
+
+    /// Whether the layer is here that a root filesystem comes to.
+    #[must_use]
+    pub fn has_foreseen(&self, root: &Digest, epoch: u64) -> bool {
+        let text = atomic::read_bounded(&self.foreseen(root, epoch), 64).ok();
+        let digest = text.and_then(|text| Digest::from_hex(&String::from_utf8(text).ok()?).ok());
+        digest.is_some_and(|digest| self.path(&digest).exists())
+    }
+
+    /// Remembers which one it is.
+    pub fn remember_foreseen(&self, root: &Digest, epoch: u64, layer: &Blob) -> Result<(), ContentError> {
+        self.note(&self.foreseen(root, epoch), layer.digest.hex().as_bytes())
+    }
+
+    fn foreseen(&self, root: &Digest, epoch: u64) -> PathBuf {
+        self.folder.join(FORESEEN).join(format!("{}-{epoch}", root.hex()))
     }
 
     fn note(&self, path: &Path, bytes: &[u8]) -> Result<(), ContentError> {

@@ -5,8 +5,6 @@
 //! the file system after each step. It tells which layers these are, in normal form, and sends those that the
 //! content store lacks. Where it cannot tell layers apart, the engine has to save the image after all.
 
-mod reader;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,12 +15,11 @@ use tokio::sync::Mutex;
 use tonic::Status;
 
 use super::chain::{self, State};
-use reader::Reader;
-
 use super::container::{Container, STDERR, STDIN, STDOUT};
 use super::folders;
 use super::gateway::{Gateway, Made};
 use super::import::ImportError;
+use super::reader::Reader;
 use crate::model::context::{Entry, File, Tree};
 use crate::model::digest::Digest;
 use crate::model::image::Blob;
@@ -85,9 +82,9 @@ impl From<Status> for Unable {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Layer {
     /// In normal form.
-    blob: Blob,
+    pub(super) blob: Blob,
     /// The builder's name for it, which no other layer has.
-    name: String,
+    pub(super) name: String,
 }
 
 /// Layers that were read in this session, by the states that they lead to. Images that are built together take turns:

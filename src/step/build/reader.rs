@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use tonic::Status;
 
-use super::super::container::{Heard, STDERR, Talk};
-use super::super::import::ImportError;
-use super::{Layer, Unable};
+use super::container::{Heard, STDERR, Talk};
+use super::differ::{Layer, Unable};
+use super::import::ImportError;
 use crate::model::digest::Digest;
 use crate::model::image::Blob;
 use crate::step::content::ContentStore;
@@ -149,7 +149,7 @@ fn parse(list: &str, count: usize) -> Option<(Vec<String>, Vec<Layer>)> {
 mod tests {
     use std::collections::VecDeque;
 
-    use super::super::super::container::STDOUT;
+    use super::super::container::STDOUT;
     use super::*;
 
     impl Hears for VecDeque<Heard> {
