@@ -7,11 +7,15 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 /// Why a text cannot be the name it should be.
 #[derive(Debug, thiserror::Error)]
-#[error("`{text}` is not a {kind}: {rule}")]
+#[error("`{text}` is not {} {kind}: {rule}", article(kind))]
 pub struct BadName {
     text: String,
     kind: &'static str,
     rule: &'static str,
+}
+
+fn article(kind: &str) -> &'static str {
+    if kind.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }
 
 const WORD_RULE: &str = "use 1 to 63 lower-case letters, digits and `-`, beginning with a letter";

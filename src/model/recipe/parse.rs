@@ -132,9 +132,9 @@ fn segment(segment: &Segment) -> String {
 /// Turns serde's words into an author's: names the key that was meant, and types as TOML calls them.
 fn explain(tree: &Node, path: &[String], message: &str) -> Finding {
     let at = |more: &[&str]| tree.place_of(path.iter().map(String::as_str).chain(more.iter().copied()));
-    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let key = path.last().map_or("the file", String::as_str);
-    match quoted.split_first() {
+    match names.split_first() {
         Some((written, known)) if message.starts_with("unknown field") => {
             advise(Finding::at(&at(&[]), format!("unknown key `{written}`")), written, known)
         }
@@ -144,11 +144,25 @@ fn explain(tree: &Node, path: &[String], message: &str) -> Finding {
         Some((missing, [])) if message.starts_with("missing field") => {
             Finding::at(&at(&[]), format!("`{missing}` is missing")).fix(format!("add `{missing} = ..`"))
         }
+        _ if message.starts_with("wanted exactly 1 element") => {
+            not_one(at(&[]), &tree.keys_at(path.iter().map(String::as_str)))
+        }
         _ => match message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected ")) {
             Some((found, expected)) => Finding::at(&at(&[]), format!("`{key}` is {}", kind(found)))
                 .fix(format!("write {}", kind(expected))),
             None => Finding::at(&at(&[]), message.replace('\n', ", ")),
         },
+    }
+}
+
+/// A table that names the kind of what is in it has one key.
+fn not_one(place: Place, keys: &[&str]) -> Finding {
+    match keys {
+        [] => Finding::at(&place, "it is empty, where something of one kind belongs".to_owned())
+            .fix("`imgforge recipe schema` lists the kinds"),
+        keys => {
+            Finding::at(&place, format!("{} stand where only one of them can", quoted(keys))).fix("keep one")
+        }
     }
 }
 
@@ -215,6 +229,20 @@ mod tests {
         oracle.toml:4:10: unknown key `path`
           fix: write `paths`
         ");
+        insta::assert_snapshot!(refusal::<Recipe>("[[steps]]\ncopy = { paths = ['a'], to = '/' }\nrun.shell = 'b'\n"), @"
+        oracle.toml:1:1: `copy`, `run` stand where only one of them can
+          fix: keep one
+        ");
+        insta::assert_snapshot!(refusal::<Recipe>("[[steps]]\n"), @"
+        oracle.toml:1:1: it is empty, where something of one kind belongs
+          fix: `imgforge recipe schema` lists the kinds
+        ");
+        insta::assert_snapshot!(refusal::<Recipe>("[services.a]\ncommand = ['x']\nready.probe = { http = 'http://127.0.0.1:1/', file = '/x' }\n"), @"
+        oracle.toml:3:7: `file`, `http` stand where only one of them can
+          fix: keep one
+        ");
+        insta::assert_snapshot!(refusal::<Recipe>("workdir = '/'\nworkdir = '/a'\n"), @"oracle.toml:2:1: `workdir` is set twice");
+        insta::assert_snapshot!(refusal::<Recipe>("[env.'my greeting']\n"), @"oracle.toml:1:6: `my greeting` is not an environment variable name: use upper-case letters, digits and `_`, beginning with a letter");
         insta::assert_snapshot!(refusal::<Recipe>("[base.debian]\nsuite='trixie'\npackages=['a', 'B']\n"), @"oracle.toml:3:16: `B` is not a Debian name: use lower-case letters, digits, `+`, `-` and `.`, beginning with a letter or digit");
         insta::assert_snapshot!(refusal::<Recipe>("[volumes.Data]\npath='/x'\n"), @"oracle.toml:1:10: `Data` is not a service name: use 1 to 63 lower-case letters, digits and `-`, beginning with a letter");
     }

@@ -76,7 +76,10 @@ impl Node {
             Err(error) => Err(Finding {
                 file: file.to_owned(),
                 at: error.span().map(|span| source.position(span.start)),
-                reason: error.message().trim().replace('\n', ", "),
+                reason: match error.span().and_then(|span| text.get(span)) {
+                    Some(key) if error.message() == "duplicate key" => format!("`{key}` is set twice"),
+                    _ => error.message().trim().replace('\n', ", "),
+                },
                 fix: None,
             }),
         }
@@ -117,6 +120,18 @@ impl Node {
     /// The closest place to a path of keys and list positions: the key itself, or what it should be in.
     #[must_use]
     pub fn place_of<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> Place {
+        self.closest(path).0.clone()
+    }
+
+    /// The keys of the closest value to a path, where that is a table.
+    pub fn keys_at<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> Vec<&str> {
+        match &self.closest(path).1.kind {
+            Kind::Table(table) => table.keys().map(String::as_str).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn closest<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> (&Place, &Self) {
         let mut place = &self.place;
         let mut node = self;
         for step in path {
@@ -138,7 +153,7 @@ impl Node {
                 Kind::Scalar(_) => break,
             };
         }
-        place.clone()
+        (place, node)
     }
 
     /// The value without its places.
