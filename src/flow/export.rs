@@ -97,11 +97,11 @@ fn papers(image: &Image, store: &ContentStore, hear: Hear<'_>) -> Result<Vec<Pap
 
 /// A layer that cannot be read may have changed on disk, and that is mended by building again.
 fn damaged(error: InventoryError, store: &ContentStore) -> Error {
-    match error {
-        InventoryError::Read(expected, source) => match store.damage(&expected) {
-            Ok(Some(found)) => PackError::Damaged { expected, found }.into(),
-            _ => InventoryError::Read(expected, source).into(),
-        },
-        error => error.into(),
+    let (InventoryError::Read(expected, _) | InventoryError::Item(expected, _)) = error else {
+        return error.into();
+    };
+    match store.damage(&expected) {
+        Ok(Some(found)) => PackError::Damaged { expected, found }.into(),
+        _ => error.into(),
     }
 }

@@ -1,13 +1,17 @@
 //! Compares two images of the same tier and names the first thing that differs.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::mem;
 
 use oci_spec::image::ImageConfiguration;
 
 use super::content::{ContentError, ContentStore};
+use super::layers::{self, Window};
 use crate::model::image::{Blob, Image};
+use crate::model::layer::{self, BadItem, Item, Kind, LayerPath};
 
 /// The first difference of two images.
 #[derive(Debug)]
@@ -42,6 +46,9 @@ pub enum CompareError {
     /// A layer that cannot be read.
     #[error("a layer cannot be read again")]
     Io(#[source] io::Error),
+    /// A layer that is none.
+    #[error(transparent)]
+    Bad(#[from] BadItem),
 }
 
 /// The first difference, or none.
@@ -70,83 +77,77 @@ fn step(config: &[u8], layer: usize) -> Option<String> {
     filled.nth(layer)?.created_by().clone()
 }
 
-/// Entries of a layer in normal form are sorted, so the two are read side by side.
+/// A layer that was built, and where what is in it stands.
+struct Layer {
+    file: File,
+    items: BTreeMap<LayerPath, Item>,
+}
+
 fn layers(one: &Blob, other: &Blob, store: &ContentStore) -> Result<Option<(String, String)>, CompareError> {
-    let open = |blob: &Blob| -> Result<tar::Archive<File>, CompareError> {
-        Ok(tar::Archive::new(store.open_blob(&blob.digest)?))
+    let open = |blob: &Blob| -> Result<Layer, CompareError> {
+        let file = store.open_blob(&blob.digest)?;
+        let items = layers::items(&file).map_err(CompareError::Io)??;
+        Ok(Layer { file, items })
     };
-    let (mut one, mut other) = (open(one)?, open(other)?);
-    let mut lefts = one.entries().map_err(CompareError::Io)?;
-    let mut rights = other.entries().map_err(CompareError::Io)?;
-    loop {
-        let left = lefts.next().transpose().map_err(CompareError::Io)?;
-        let right = rights.next().transpose().map_err(CompareError::Io)?;
-        let (mut left, mut right) = match (left, right) {
-            (None, None) => return Ok(None),
-            (Some(entry), None) => return Ok(Some((path(&entry), "only the first build has it".to_owned()))),
-            (None, Some(entry)) => {
-                return Ok(Some((path(&entry), "only the second build has it".to_owned())));
+    let (one, other) = (open(one)?, open(other)?);
+    let paths: BTreeSet<&LayerPath> = one.items.keys().chain(other.items.keys()).collect();
+    for path in paths {
+        let what = match (one.items.get(path), other.items.get(path)) {
+            (Some(left), Some(right)) => {
+                items((&one.file, left), (&other.file, right)).map_err(CompareError::Io)?
             }
-            (Some(left), Some(right)) => (left, right),
+            (Some(_), None) => Some("only the first build has it".to_owned()),
+            _ => Some("only the second build has it".to_owned()),
         };
-        let (here, there) = (path(&left), path(&right));
-        if here != there {
-            // Of two sorted lists, the smaller path is the one that the other lacks.
-            let (place, which) =
-                if parts(&here) < parts(&there) { (here, "first") } else { (there, "second") };
-            return Ok(Some((place, format!("only the {which} build has it"))));
+        if let Some(what) = what {
+            return Ok(Some((format!("/{}", layer::show(path)), what)));
         }
-        if let Some(what) = entries(&mut left, &mut right).map_err(CompareError::Io)? {
-            return Ok(Some((here, what)));
-        }
-    }
-}
-
-fn path(entry: &tar::Entry<'_, File>) -> String {
-    format!("/{}", String::from_utf8_lossy(&entry.path_bytes()).trim_end_matches('/'))
-}
-
-fn parts(path: &str) -> Vec<&str> {
-    path.split('/').collect()
-}
-
-fn entries(left: &mut tar::Entry<'_, File>, right: &mut tar::Entry<'_, File>) -> io::Result<Option<String>> {
-    let (a, b) = (left.header().clone(), right.header().clone());
-    if a.entry_type() != b.entry_type() {
-        return Ok(Some(format!("its kind, {:?} and {:?}", a.entry_type(), b.entry_type())));
-    }
-    if a.mode()? != b.mode()? {
-        return Ok(Some(format!("its mode, {:04o} and {:04o}", a.mode()?, b.mode()?)));
-    }
-    let owner =
-        |header: &tar::Header| -> io::Result<String> { Ok(format!("{}:{}", header.uid()?, header.gid()?)) };
-    let (mine, yours) = (owner(&a)?, owner(&b)?);
-    if mine != yours {
-        return Ok(Some(format!("its owner, {mine} and {yours}")));
-    }
-    if left.link_name_bytes() != right.link_name_bytes() {
-        return Ok(Some("where it links to".to_owned()));
-    }
-    if let Some(at) = content(left, right)? {
-        let sizes = [left.size(), right.size()];
-        let sizes = if sizes[0] == sizes[1] {
-            format!("{} bytes both times", sizes[0])
-        } else {
-            format!("{} and {} bytes", sizes[0], sizes[1])
-        };
-        return Ok(Some(format!("its content from byte {at} on, {sizes}")));
-    }
-    if a.mtime()? != b.mtime()? {
-        return Ok(Some("when it was changed".to_owned()));
-    }
-    let attributes = |entry: &mut tar::Entry<'_, File>| -> io::Result<Vec<Vec<u8>>> {
-        let Some(records) = entry.pax_extensions()? else { return Ok(Vec::new()) };
-        records.map(|record| record.map(|record| record.value_bytes().to_vec())).collect()
-    };
-    if attributes(left)? != attributes(right)? {
-        return Ok(Some("its extended attributes".to_owned()));
     }
     Ok(None)
+}
+
+fn items((one, left): (&File, &Item), (other, right): (&File, &Item)) -> io::Result<Option<String>> {
+    if mem::discriminant(&left.kind) != mem::discriminant(&right.kind) {
+        return Ok(Some(format!("{} and {}", kind(&left.kind), kind(&right.kind))));
+    }
+    if left.mode != right.mode {
+        return Ok(Some(format!("its mode, {:04o} and {:04o}", left.mode, right.mode)));
+    }
+    if (left.uid, left.gid) != (right.uid, right.gid) {
+        let [mine, yours] = [left, right].map(|item| format!("{}:{}", item.uid, item.gid));
+        return Ok(Some(format!("its owner, {mine} and {yours}")));
+    }
+    match (&left.kind, &right.kind) {
+        (Kind::File { at: a, size }, Kind::File { at: b, size: other_size }) => {
+            let (mut a, mut b) = (Window::new(one, *a, *size)?, Window::new(other, *b, *other_size)?);
+            if let Some(at) = content(&mut a, &mut b)? {
+                let sizes = if size == other_size {
+                    format!("{size} bytes both times")
+                } else {
+                    format!("{size} and {other_size} bytes")
+                };
+                return Ok(Some(format!("its content from byte {at} on, {sizes}")));
+            }
+        }
+        (a, b) if a != b => return Ok(Some("what it leads to".to_owned())),
+        _ => {}
+    }
+    if left.modified != right.modified {
+        return Ok(Some("when it was changed".to_owned()));
+    }
+    Ok((left.attributes != right.attributes).then(|| "its extended attributes".to_owned()))
+}
+
+fn kind(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::File { .. } => "a file",
+        Kind::HardLink(_) => "another name of a file",
+        Kind::Link(_) => "a symbolic link",
+        Kind::Directory => "a directory",
+        Kind::Character(..) => "a character device",
+        Kind::Block(..) => "a block device",
+        Kind::Pipe => "a pipe",
+    }
 }
 
 /// The offset of the first byte that differs.

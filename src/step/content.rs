@@ -85,6 +85,10 @@ fn index_type() -> String {
 }
 
 impl Descriptor {
+    fn is_of(&self, tag: &ImageTag) -> bool {
+        self.annotations.get(REF_NAME).is_some_and(|name| *name == tag.to_string())
+    }
+
     fn has(&self, mark: &Mark) -> bool {
         let says = |key: &str, digest: Digest| {
             self.annotations.get(key).is_some_and(|text| *text == digest.to_string())
@@ -199,45 +203,72 @@ impl ContentStore {
         Ok(self.index()?.manifests.into_iter().map(|entry| entry.digest).collect())
     }
 
-    /// Lists an image under its tag, and stores its manifest. With a mark, it is known again when it is built again.
-    pub fn list(&self, image: &Image, mark: Option<Mark>) -> Result<(), ContentError> {
-        self.take(&mut image.manifest_bytes().as_slice())?;
+    /// Lists images under their tags, and stores their manifests. With a mark, an image is known again when it
+    /// is built again.
+    pub fn list(&self, images: &[(&Image, Option<Mark>)]) -> Result<(), ContentError> {
+        for (image, _) in images {
+            if self.document(&image.manifest.digest).is_err() {
+                self.take(&mut image.manifest_bytes().as_slice())?;
+            }
+        }
         let _lock = self.lock()?;
         let mut index = self.index()?;
-        let tag = image.tag.to_string();
-        index.manifests.retain(|entry| entry.annotations.get(REF_NAME) != Some(&tag));
-        let mut annotations = BTreeMap::from([(REF_NAME.to_owned(), tag)]);
-        if let Some(Mark { inputs, charter }) = mark {
-            annotations.insert(INPUTS.to_owned(), inputs.to_string());
-            annotations.insert(CHARTER.to_owned(), charter.to_string());
+        for (image, mark) in images {
+            index.manifests.retain(|entry| !entry.is_of(&image.tag));
+            let mut annotations = BTreeMap::from([(REF_NAME.to_owned(), image.tag.to_string())]);
+            if let Some(Mark { inputs, charter }) = mark {
+                annotations.insert(INPUTS.to_owned(), inputs.to_string());
+                annotations.insert(CHARTER.to_owned(), charter.to_string());
+            }
+            index.manifests.push(Descriptor {
+                media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+                digest: image.manifest.digest,
+                size: image.manifest.size,
+                annotations,
+            });
         }
-        index.manifests.push(Descriptor {
-            media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
-            digest: image.manifest.digest,
-            size: image.manifest.size,
-            annotations,
-        });
-        let bytes = serde_json::to_vec_pretty(&index).unwrap_or_default();
-        atomic::write(&self.folder.join("index.json"), &bytes, 0o644).map_err(|error| self.io(error))
+        self.write(&index)
     }
 
-    /// Whether an image of this tag was listed with this mark.
-    #[must_use]
-    pub fn is_marked(&self, tag: &ImageTag, mark: &Mark) -> bool {
-        self.find(tag).is_ok_and(|entry| entry.has(mark))
-    }
-
-    fn find(&self, tag: &ImageTag) -> Result<Descriptor, ContentError> {
-        let name = tag.to_string();
-        let mut entries = self.index()?.manifests.into_iter();
-        entries
-            .find(|entry| entry.annotations.get(REF_NAME) == Some(&name))
-            .ok_or_else(|| ContentError::Missing(tag.clone()))
+    /// Takes the marks off images that are about to be built again, and gives those images that had the right
+    /// one. Whoever then fails, or is killed, leaves none: what a builder has by then may be something else.
+    pub fn unmark(
+        &self,
+        wanted: &[(&ImageTag, &Platform, Mark)],
+    ) -> Result<Vec<Option<Image>>, ContentError> {
+        let _lock = self.lock()?;
+        let mut index = self.index()?;
+        let known = |(tag, platform, mark): &(&ImageTag, &Platform, Mark)| {
+            let entry = index.manifests.iter().find(|entry| entry.is_of(tag) && entry.has(mark))?;
+            Some(self.read(entry, tag, platform).ok()?.0)
+        };
+        let known = wanted.iter().map(known).collect();
+        let mut had = false;
+        for entry in &mut index.manifests {
+            if wanted.iter().any(|(tag, ..)| entry.is_of(tag)) {
+                had |= entry.annotations.remove(INPUTS).is_some();
+                had |= entry.annotations.remove(CHARTER).is_some();
+            }
+        }
+        if had {
+            self.write(&index)?;
+        }
+        Ok(known)
     }
 
     /// The image of a tag, complete and consistent, with the bytes of its configuration.
     pub fn image(&self, tag: &ImageTag, platform: &Platform) -> Result<(Image, Vec<u8>), ContentError> {
-        let entry = self.find(tag)?;
+        let index = self.index()?;
+        let entry = index.manifests.iter().find(|entry| entry.is_of(tag));
+        self.read(entry.ok_or_else(|| ContentError::Missing(tag.clone()))?, tag, platform)
+    }
+
+    fn read(
+        &self,
+        entry: &Descriptor,
+        tag: &ImageTag,
+        platform: &Platform,
+    ) -> Result<(Image, Vec<u8>), ContentError> {
         let manifest = self.document(&entry.digest)?;
         let manifest =
             ImageManifest::from_reader(manifest.as_slice()).map_err(|e| self.damaged("manifest", e))?;
@@ -311,6 +342,11 @@ impl ContentStore {
         }
     }
 
+    fn write(&self, index: &Index) -> Result<(), ContentError> {
+        let bytes = serde_json::to_vec_pretty(index).unwrap_or_default();
+        atomic::write(&self.folder.join("index.json"), &bytes, 0o644).map_err(|error| self.io(error))
+    }
+
     fn lock(&self) -> Result<File, ContentError> {
         let lock = || {
             let file = File::create(self.folder.join(".lock"))?;
@@ -361,17 +397,33 @@ mod tests {
         for bytes in [&config[..], b"one", b"two"] {
             store.take(&mut &bytes[..]).unwrap();
         }
-        store.list(&image, None).unwrap();
+        store.list(&[(&image, None)]).unwrap();
         (folder, store, image, config)
     }
 
     #[test]
     fn an_image_comes_back_as_it_was_listed() {
         let (folder, store, image, config) = listed();
-        store.list(&image, None).unwrap();
+        store.list(&[(&image, None)]).unwrap();
         assert_eq!(store.image(&image.tag, &image.platform).unwrap(), (image, config));
         let index = ImageIndex::from_file(folder.path().join("index.json")).unwrap();
         assert_eq!(index.manifests().len(), 1);
+    }
+
+    #[test]
+    fn a_mark_is_there_for_one_build() {
+        let (_folder, store, image, _) = listed();
+        let [one, other] = ["one", "other"]
+            .map(|text| Mark { inputs: Digest::of(text.as_bytes()), charter: Digest::of(b"c") });
+        let unmark = |mark| store.unmark(&[(&image.tag, &image.platform, mark)]).unwrap().remove(0);
+        assert_eq!(unmark(one), None, "it never had one");
+        store.list(&[(&image, Some(one))]).unwrap();
+        assert_eq!(unmark(one), Some(image.clone()));
+        assert_eq!(unmark(one), None, "whoever had it did not give it back");
+        store.list(&[(&image, Some(one))]).unwrap();
+        assert_eq!(unmark(other), None, "it is another one");
+        assert_eq!(unmark(one), None, "a build of other inputs is a build, too");
+        store.image(&image.tag, &image.platform).unwrap();
     }
 
     #[test]

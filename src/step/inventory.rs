@@ -24,8 +24,8 @@ pub enum InventoryError {
     #[error("layer {0} cannot be read")]
     Read(Digest, #[source] io::Error),
     /// Something that cannot stand in a layer.
-    #[error(transparent)]
-    Item(#[from] BadItem),
+    #[error("layer {0} cannot be read")]
+    Item(Digest, #[source] BadItem),
     /// A file that is no database, under the name of one.
     #[error("`{0}` is larger than any package database")]
     TooLarge(String),
@@ -68,7 +68,8 @@ fn of(
     let mut layers = Vec::new();
     for (index, opened) in open.enumerate() {
         let (digest, file) = opened?;
-        let items = layers::items(&file).map_err(|error| InventoryError::Read(digest, error))??;
+        let items = layers::items(&file).map_err(|error| InventoryError::Read(digest, error))?;
+        let items = items.map_err(|bad| InventoryError::Item(digest, bad))?;
         listing.lay(index, &items);
         layers.push((digest, file, items));
     }

@@ -4,35 +4,19 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
-use std::thread;
+use std::path::Path;
 
 use super::content::ContentStore;
-use crate::model::digest::Digest;
 use crate::model::image::Blob;
-use crate::model::layer::{self, BadItem, Below, Item, Kind, LayerPath, Piece};
+use crate::model::layer::{self, BadItem, Below, Item, LayerPath, Piece, Unread};
 
-/// Everything in an uncompressed layer; contents stay where they are ([`Kind::File`]).
+/// Everything in an uncompressed layer; contents stay where they are (`Kind::File`).
 pub fn items(layer: &File) -> io::Result<Result<BTreeMap<LayerPath, Item>, BadItem>> {
-    let mut items = BTreeMap::new();
-    let mut tar = tar::Archive::new(layer.try_clone()?);
-    for entry in tar.entries_with_seek()? {
-        let mut entry = entry?;
-        // A comment on the whole tar, such as a commit: in layers of others only.
-        if entry.header().entry_type().is_pax_global_extensions() {
-            continue;
-        }
-        let path = match layer::path(&entry.path_bytes()) {
-            Ok(Some(path)) => path,
-            Ok(None) => continue,
-            Err(bad) => return Ok(Err(bad)),
-        };
-        match item(&mut entry, &path)? {
-            Ok(item) => items.insert(path, item),
-            Err(bad) => return Ok(Err(bad)),
-        };
+    match layer::items(layer.metadata()?.len(), |at, buffer| layer.read_exact_at(buffer, at)) {
+        Ok(items) => Ok(Ok(items)),
+        Err(Unread::Bad(bad)) => Ok(Err(bad)),
+        Err(Unread::Bytes(error)) => Err(error),
     }
-    Ok(Ok(items))
 }
 
 /// Writes a layer of which the contents are in a tar.
@@ -51,59 +35,13 @@ pub fn write(mut tar: &File, items: &[(LayerPath, Item)], out: &mut dyn Write) -
     Ok(())
 }
 
-/// Keeps the layer that a root filesystem comes to, beside other work: a builder that will have it need not send it.
-/// Whatever goes wrong with it costs no more than that.
-pub fn foresee(root: PathBuf, digest: Digest, epoch: u64, store: ContentStore) {
-    thread::spawn(move || {
-        let layer = foreseen(&root, epoch, &store)?;
-        store.remember_foreseen(&digest, epoch, &layer).ok()
-    });
-}
-
-fn foreseen(root: &Path, epoch: u64, store: &ContentStore) -> Option<Blob> {
+/// Makes the layer that a root filesystem comes to; nothing where it is none.
+#[must_use]
+pub fn of_root(root: &Path, epoch: u64, store: &ContentStore) -> Option<Blob> {
     let file = File::open(root).ok()?;
     let items = items(&file).ok()?.ok()?;
     let items = Below::default().normalise(items, epoch, |_, _| Err(())).ok()?;
     store.create(&mut |out| write(&file, &items, out)).ok()
-}
-
-/// Reads one entry's header; its content stays where it is.
-fn item(entry: &mut tar::Entry<'_, File>, path: &LayerPath) -> io::Result<Result<Item, BadItem>> {
-    let bad = |reason| Ok(Err(BadItem { path: layer::show(path), reason }));
-    let at = entry.raw_file_position();
-    let size = entry.size();
-    let link = entry.link_name_bytes().unwrap_or_default().into_owned();
-    let header = entry.header();
-    let device = || -> io::Result<(u32, u32)> {
-        Ok((header.device_major()?.unwrap_or_default(), header.device_minor()?.unwrap_or_default()))
-    };
-    let kind = match header.entry_type() {
-        tar::EntryType::Regular | tar::EntryType::Continuous => Kind::File { at, size },
-        tar::EntryType::Link => match layer::path(&link) {
-            Ok(Some(target)) => Kind::HardLink(target),
-            _ => return bad("is a hard link to nothing"),
-        },
-        tar::EntryType::Symlink => Kind::Link(link),
-        tar::EntryType::Directory => Kind::Directory,
-        tar::EntryType::Char => device().map(|(major, minor)| Kind::Character(major, minor))?,
-        tar::EntryType::Block => device().map(|(major, minor)| Kind::Block(major, minor))?,
-        tar::EntryType::Fifo => Kind::Pipe,
-        _ => return bad("is of a kind that images cannot hold"),
-    };
-    // Older engines also write the bits of the file's type.
-    let mode = header.mode()? & 0o7777;
-    let (uid, gid, modified) = (header.uid()?, header.gid()?, header.mtime()?);
-    let mut attributes = BTreeMap::new();
-    if let Some(records) = entry.pax_extensions()? {
-        for record in records {
-            let record = record?;
-            let key = record.key().map_err(io::Error::other)?;
-            if let Some(name) = key.strip_prefix("SCHILY.xattr.") {
-                attributes.insert(name.to_owned(), record.value_bytes().to_vec());
-            }
-        }
-    }
-    Ok(Ok(Item { kind, mode, uid, gid, modified, attributes }))
 }
 
 /// One file inside a layer. It has a handle of its own: windows of one layer are read side by side.
@@ -173,7 +111,7 @@ mod tests {
                 tar.append_data(&mut header, name, text.as_bytes()).unwrap();
             }
             tar.into_inner().unwrap();
-            foreseen(&root, 1000, &store).unwrap()
+            of_root(&root, 1000, &store).unwrap()
         };
         let layer = packed(["d", "d/a", "b"], 2000);
         assert_eq!(layer, packed(["b", "d", "d/a"], 3000));

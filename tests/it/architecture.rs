@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates that only describe, and so may be named where nothing happens.
-const MODEL_CRATES: [&str; 24] = [
+const MODEL_CRATES: [&str; 25] = [
     "base64",
     "cvss",
     "flate2",
@@ -19,6 +19,7 @@ const MODEL_CRATES: [&str; 24] = [
     "pep440_rs",
     "pkcs8",
     "saphyr",
+    "tar",
     "semver",
     "schemars",
     "serde",

@@ -119,11 +119,14 @@ port = { number = 3000 }
 fn a_good_image_passes_and_is_not_judged_twice() {
     let tiers = Tiers::new("t-policy-good");
     let recipe = format!("{GOOD}{SERVICE}{HEALTH}");
-    let first = tiers.build("good", &recipe);
-    assert!(first.starts_with("exit 0"), "{first}");
-    let again = tiers.session(&["build", "good"]);
-    assert!(!again.contains("trying the image out"), "{again}");
-    assert!(!again.contains("looking into the image"), "{again}");
+    tiers.write("good", &recipe);
+    let judging = ["trying `t-policy-good/good:1.0.0` out", "looking into `t-policy-good/good:1.0.0`"];
+    let first = tiers.session(&["build", "good", "--load"]);
+    assert!(first.starts_with("exit 0") && judging.iter().all(|said| first.contains(said)), "{first}");
+    for arguments in [&["build", "good"][..], &["build", "good", "--load"]] {
+        let again = tiers.session(arguments);
+        assert!(again.starts_with("exit 0") && !judging.iter().any(|said| again.contains(said)), "{again}");
+    }
     // The same image and another test: it is judged again.
     let more = format!("{recipe}[tests.more]\nabsent = \"/bin/sh\"\n");
     tiers.write("good", &more);
@@ -380,6 +383,45 @@ fn findings_are_data_for_programs() {
       }
     ]
     "#);
+}
+
+/// Nothing of the inputs tells the image that was refused from one that was good before: a secret made the
+/// difference. `build` is of an engine whose cache nobody else needs.
+pub(crate) fn what_was_refused_stays_refused(host: &str, caches: bool) {
+    let tiers = Tiers::new("t-policy-again");
+    let step = "[[steps]]\nrun = { shell = \"cp /run/secrets/mode /etc/mode\", secrets = [\"mode\"] }\n";
+    let test = "[tests.mode]\nfile = { path = \"/etc/mode\", contains = \"good\" }\n";
+    tiers.write("t", &format!("{step}{test}"));
+    let build = |secret: &str, arguments: &[&str]| {
+        tiers.0.write("mode", secret);
+        let all = [&["build", "t", "--secret", "id=mode,src=mode"], arguments].concat();
+        tiers.0.home.record(tiers.0.imgforge(&all).env("DOCKER_HOST", host))
+    };
+    let docker = |arguments: &[&str]| run(tool("docker", arguments).env("DOCKER_HOST", host));
+    let tried = |said: &str| said.contains("trying `t-policy-again/t:1.0.0` out");
+    let refused = |said: &str| {
+        assert!(said.starts_with("exit 3") && said.contains("test `mode` failed"), "{said}");
+        assert!(tried(said), "{said}");
+    };
+    let first = build("good", &[]);
+    assert!(first.starts_with("exit 0") && tried(&first), "{first}");
+    let idle = build("bad, and no step reads it", &[]);
+    assert!(idle.starts_with("exit 0") && !tried(&idle), "{idle}");
+    assert!(docker(&["builder", "prune", "-af"]).status.success());
+    refused(&build("bad", &[]));
+    refused(&build("bad", &[]));
+    if caches {
+        refused(&build("bad", &["--cache-to", "type=inline,ref=t-policy-again/cache"]));
+        assert!(!docker(&["image", "inspect", "t-policy-again/cache"]).status.success(), "it was exported");
+    }
+    // With the mark of a good one, too.
+    assert!(docker(&["builder", "prune", "-af"]).status.success());
+    assert!(build("good", &[]).starts_with("exit 0"));
+    assert!(docker(&["builder", "prune", "-af"]).status.success());
+    if caches {
+        refused(&build("bad", &["--cache-to", "type=inline,ref=t-policy-again/cache"]));
+        assert!(!docker(&["image", "inspect", "t-policy-again/cache"]).status.success(), "it was exported");
+    }
 }
 
 /// The gateway of another engine: what must pass passes, and what runs inside the image is refused.

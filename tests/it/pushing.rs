@@ -124,7 +124,7 @@ pub(crate) fn layered(home: &Home, tag: &str, layers: &[&[u8]]) -> Image {
     let config = config.to_string().into_bytes();
     store.take(&mut config.as_slice()).unwrap();
     let image = Image::new(tag.parse().unwrap(), "linux/amd64".parse().unwrap(), &config, layers).unwrap();
-    store.list(&image, None).unwrap();
+    store.list(&[(&image, None)]).unwrap();
     image
 }
 

@@ -86,13 +86,27 @@ impl<'a> Family<'a> {
     /// the policy of one tier refuses is not there for the others either.
     pub(in crate::flow) async fn build(&self, hear: Hear<'_>) -> Result<Vec<Image>, Error> {
         let Self { tools, plans, charters, inputs, store } = self;
-        let built = Box::pin(build::build(plans, charters, inputs, &tools.builders, store, hear)).await?;
+        let (built, asides) =
+            Box::pin(build::build(plans, charters, inputs, &tools.builders, store, hear)).await?;
+        let judged = self.judge(built, hear);
+        for aside in asides {
+            match &judged {
+                Ok(_) => aside.keep(hear).await?,
+                Err(_) => aside.forget(hear).await,
+            }
+        }
+        judged
+    }
+
+    fn judge(&self, built: Vec<Built>, hear: Hear<'_>) -> Result<Vec<Image>, Error> {
+        let Self { tools, plans, charters, store, .. } = self;
         let (mut known, mut looked) = (normalise::Known::default(), inspect::Looked::default());
         let mut images = Vec::new();
-        let mut judged = Vec::new();
+        let mut marks = Vec::new();
         for ((plan, charter), built) in plans.iter().zip(charters).zip(built) {
             let (image, base, inputs, warnings) = match built {
-                Built::Known(image) => {
+                Built::Known { image, inputs } => {
+                    marks.push(Some(Mark { inputs, charter: charter.digest() }));
                     images.push(image);
                     continue;
                 }
@@ -117,12 +131,10 @@ impl<'a> Family<'a> {
             tell(&warnings, hear);
             // What was warned about is said again next time.
             let mark = warnings.is_empty().then(|| Mark { inputs, charter: charter.digest() });
-            judged.push((images.len(), mark));
+            marks.push(mark);
             images.push(image);
         }
-        for (at, mark) in judged {
-            store.list(&images[at], mark)?;
-        }
+        store.list(&images.iter().zip(marks).collect::<Vec<_>>())?;
         // Also of images that were known: another recipe may have made the same one before.
         for ((plan, context), image) in self.plans().zip(&images) {
             let stated = provenance::predicate(plan, context.digest()).to_string();

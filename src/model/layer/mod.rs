@@ -11,12 +11,17 @@
 //! layer by itself would otherwise make them up, with its own idea of owner and mode.
 
 mod below;
+mod entries;
 mod header;
 
 use std::collections::BTreeMap;
 
 pub use below::{Below, Bytes};
+pub use entries::{Unread, items};
 pub use header::{Piece, pieces};
+
+/// Raised whenever the same content would come to other bytes, so that older layers are not taken for new ones.
+pub const FORM: u32 = 2;
 
 /// A path by its components; their order is depth first, parents before children.
 pub type LayerPath = Vec<Vec<u8>>;

@@ -145,7 +145,7 @@ fn explain(tree: &Node, path: &[String], message: &str) -> Finding {
             Finding::at(&at(&[]), format!("`{missing}` is missing")).fix(format!("add `{missing} = ..`"))
         }
         _ if message.starts_with("wanted exactly 1 element") => {
-            not_one(at(&[]), &tree.keys_at(path.iter().map(String::as_str)))
+            not_one(&at(&[]), &tree.keys_at(path.iter().map(String::as_str)))
         }
         _ => match message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected ")) {
             Some((found, expected)) => Finding::at(&at(&[]), format!("`{key}` is {}", kind(found)))
@@ -156,12 +156,12 @@ fn explain(tree: &Node, path: &[String], message: &str) -> Finding {
 }
 
 /// A table that names the kind of what is in it has one key.
-fn not_one(place: Place, keys: &[&str]) -> Finding {
+fn not_one(place: &Place, keys: &[&str]) -> Finding {
     match keys {
-        [] => Finding::at(&place, "it is empty, where something of one kind belongs".to_owned())
+        [] => Finding::at(place, "it is empty, where something of one kind belongs".to_owned())
             .fix("`imgforge recipe schema` lists the kinds"),
         keys => {
-            Finding::at(&place, format!("{} stand where only one of them can", quoted(keys))).fix("keep one")
+            Finding::at(place, format!("{} stand where only one of them can", quoted(keys))).fix("keep one")
         }
     }
 }

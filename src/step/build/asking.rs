@@ -7,7 +7,8 @@ use bollard_buildkit_proto::moby::buildkit::v1::{CacheOptions, CacheOptionsEntry
 use super::cache::{self, CacheFrom, CacheTo};
 use super::capabilities::Gives;
 use super::folders::{dockerfile_name, input};
-use super::import::{self, ImportError};
+use super::import::ImportError;
+use super::names;
 use super::session;
 use super::site::Site;
 use super::solve::Solve;
@@ -45,17 +46,13 @@ impl Site<'_> {
 
     /// The name under which an engine keeps an image of this session.
     pub(super) fn name(&self, at: usize) -> String {
-        import::build_name(&format!("{}-{at}", self.session.id))
+        names::own(&format!("{}-{at}", self.session.id))
     }
 
     /// The solve that exports what the gateway gives it, where there is a name for that.
     fn request(&self, plan: &Plan, name: Option<&str>) -> SolveRequest {
-        let kept = self.inputs.cache_to.as_ref().and_then(|to| to.kept_as(&plan.tier));
         let exporter = name.map(|name| match self.line.capabilities.gives {
-            Gives::Engine => {
-                let names = [Some(name.to_owned()), kept].into_iter().flatten().collect::<Vec<_>>().join(",");
-                exporter("moby", [("name", &names)])
-            }
+            Gives::Engine => exporter("moby", [("name", name)]),
             // Plain layers: imgforge compresses for the archive itself, in parallel.
             Gives::Blobs => exporter(
                 "oci",

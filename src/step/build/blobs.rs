@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::sync::mpsc;
@@ -20,8 +20,9 @@ use tonic::server::{Grpc, NamedService, ServerStreamingService, StreamingService
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
+use super::stock::Stock;
 use crate::model::digest::Digest;
-use crate::step::content::{ContentError, ContentStore, Incoming};
+use crate::step::content::{ContentError, Incoming};
 
 /// The header by which BuildKit says which of our stores it means.
 const STORE: &str = "buildkit-attachable-store-id";
@@ -115,44 +116,14 @@ enum Action {
 
 /// The stores that BuildKit may use, by the names under which it asks for them.
 #[derive(Clone)]
-pub(super) struct Blobs(Arc<BTreeMap<String, Shelf>>);
-
-/// A store, and which of its blobs were hashed in this session: BuildKit asks twice for each layer, and for
-/// those that tiers share once more for each tier.
-#[derive(Clone)]
-struct Shelf {
-    store: ContentStore,
-    hashed: Arc<Mutex<BTreeMap<Digest, Hashed>>>,
-}
-
-/// The size of a blob, once it was hashed.
-type Hashed = Arc<Mutex<Option<u64>>>;
-
-impl Shelf {
-    /// The size of a blob that is here with the right bytes. Whoever asks for the same one waits, and need not
-    /// hash it again; others are hashed meanwhile.
-    fn size(&self, digest: &Digest) -> Result<Option<u64>, Status> {
-        let blob = Arc::clone(held(&self.hashed).entry(*digest).or_default());
-        let mut size = held(&blob);
-        if size.is_none() {
-            *size = self.store.checked(digest).map_err(|error| failed(&error))?;
-        }
-        Ok(*size)
-    }
-}
-
-/// What a lock guards, whatever became of who had it before.
-fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
-    lock.lock().unwrap_or_else(PoisonError::into_inner)
-}
+pub(super) struct Blobs(Arc<BTreeMap<String, Stock>>);
 
 impl Blobs {
-    pub(super) fn of(stores: &BTreeMap<String, ContentStore>) -> Self {
-        let shelf = |store: &ContentStore| Shelf { store: store.clone(), hashed: Arc::default() };
-        Self(Arc::new(stores.iter().map(|(name, store)| (name.clone(), shelf(store))).collect()))
+    pub(super) fn of(stores: BTreeMap<String, Stock>) -> Self {
+        Self(Arc::new(stores))
     }
 
-    fn store<T>(&self, request: &Request<T>) -> Result<Shelf, Status> {
+    fn store<T>(&self, request: &Request<T>) -> Result<Stock, Status> {
         let name = request.metadata().get(STORE).and_then(|name| name.to_str().ok()).unwrap_or_default();
         self.0.get(name).cloned().ok_or_else(|| Status::not_found(format!("there is no store `{name}`")))
     }
@@ -193,7 +164,7 @@ impl UnaryService<InfoRequest> for InfoCall {
         Box::pin(async move {
             let text = request.into_inner().digest;
             let (store, digest) = (store?, digest(&text)?);
-            let size = tokio::task::block_in_place(|| store.size(&digest))?;
+            let size = tokio::task::block_in_place(|| store.size(&digest)).map_err(|error| failed(&error))?;
             let size = size.ok_or_else(|| Status::not_found(format!("content {text}: not found")))?;
             Ok(Response::new(InfoResponse { info: Some(Info { digest: text, size: number(size) }) }))
         })
@@ -283,7 +254,7 @@ impl StreamingService<WriteRequest> for WriteCall {
 /// One blob: every request is answered once, and the blob gets its name only when all of it is here
 /// and has the digest that was announced.
 async fn write(
-    shelf: &Shelf,
+    stock: &Stock,
     mut requests: Streaming<WriteRequest>,
     send: &mpsc::Sender<Result<WriteResponse, Status>>,
 ) -> Result<(), Status> {
@@ -300,10 +271,12 @@ async fn write(
         let commit = request.action() == Action::Commit;
         let here = tokio::task::block_in_place(|| {
             if draft.is_none() {
-                if !expected.is_empty() && shelf.size(&digest(&expected)?)?.is_some() {
+                let known = if expected.is_empty() { None } else { Some(digest(&expected)?) };
+                let known = known.map(|digest| stock.size(&digest)).transpose();
+                if known.map_err(|error| failed(&error))?.flatten().is_some() {
                     return Err(Status::already_exists(format!("content {expected}: already exists")));
                 }
-                draft = Some(shelf.store.incoming().map_err(|error| failed(&error))?);
+                draft = Some(stock.store.incoming().map_err(|error| failed(&error))?);
             }
             let mut blob = draft.take().ok_or_else(|| Status::internal("there is no draft"))?;
             if !request.data.is_empty() && number(blob.size()) != request.offset {

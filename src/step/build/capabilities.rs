@@ -20,6 +20,8 @@ pub(super) struct Capabilities {
     pub(super) gives: Gives,
     /// What it builds for, its own first.
     pub(super) platforms: Vec<Platform>,
+    /// The names that its workers gave themselves: no other builder has them.
+    pub(super) workers: String,
 }
 
 /// How an image leaves a builder.
@@ -105,7 +107,8 @@ impl Capabilities {
                 _ => {}
             }
         }
-        Self { version, gives: if blobs { Gives::Blobs } else { Gives::Engine }, platforms }
+        let workers = workers.record.iter().map(|worker| worker.id.as_str()).collect::<Vec<_>>().join(" ");
+        Self { version, gives: if blobs { Gives::Blobs } else { Gives::Engine }, platforms, workers }
     }
 }
 

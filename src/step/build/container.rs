@@ -34,9 +34,6 @@ pub(super) const STDIN: u32 = 0;
 pub(super) const STDOUT: u32 = 1;
 pub(super) const STDERR: u32 = 2;
 
-/// A mount that gives no result.
-const NO_OUTPUT: i64 = -1;
-
 /// BuildKit's exit code for a process of which it knows none.
 const UNKNOWN: u32 = 255;
 
@@ -83,14 +80,7 @@ impl Container {
     ) -> Result<Self, Status> {
         let mut container = Self { gateway: gateway.clone(), id: session::identifier() };
         let mount = |(dest, made): &(String, &Made)| {
-            // Nothing comes of it that another step could read.
-            let output = if dest == "/" { 0 } else { NO_OUTPUT };
-            Ok(Mount {
-                dest: dest.clone(),
-                result_id: made.reference()?.to_owned(),
-                output,
-                ..Mount::default()
-            })
+            Ok(Mount { dest: dest.clone(), result_id: made.reference()?.to_owned(), ..Mount::default() })
         };
         let request = NewContainerRequest {
             container_id: container.id.clone(),

@@ -20,6 +20,7 @@ use super::folders;
 use super::gateway::{Gateway, Made};
 use super::import::ImportError;
 use super::reader::Reader;
+use super::stock::Stock;
 use crate::model::context::{Entry, File, Tree};
 use crate::model::digest::Digest;
 use crate::model::image::Blob;
@@ -27,7 +28,6 @@ use crate::model::name::Platform;
 use crate::model::policy::trial::Process;
 use crate::model::runtime::HELPER_PLATFORM;
 use crate::model::time::Timestamp;
-use crate::step::content::ContentStore;
 
 const DIFFER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/imgforge-differ"));
 
@@ -97,7 +97,7 @@ pub(super) async fn layers(
     made: &Made,
     platform: &Platform,
     (session, epoch): (&str, Timestamp),
-    (store, known): (&ContentStore, &Known),
+    (stock, known): (&Stock, &Known),
 ) -> Result<Vec<Blob>, Unable> {
     let states = made.definition().and_then(chain::states);
     let states = states.ok_or_else(|| Unable::Apart("it does not come of steps alone".to_owned()))?;
@@ -108,7 +108,7 @@ pub(super) async fn layers(
     let mut layers = Vec::new();
     if let Some(last) = read.len().checked_sub(1) {
         let trees = Trees { below: Some(&states[last]), new: &states[read.len()..] };
-        let (below, new) = trees.read(gateway, platform, (session, epoch), store).await?;
+        let (below, new) = trees.read(gateway, platform, (session, epoch), stock).await?;
         // A step that ran again since then has made another layer.
         if read.iter().map(|layer| &layer.name).eq(&below) {
             layers = [read, new].concat();
@@ -116,7 +116,7 @@ pub(super) async fn layers(
     }
     if layers.is_empty() {
         let trees = Trees { below: None, new: &states };
-        (_, layers) = trees.read(gateway, platform, (session, epoch), store).await?;
+        (_, layers) = trees.read(gateway, platform, (session, epoch), stock).await?;
     }
     known.extend(states.into_iter().map(|state| state.name).zip(layers.iter().cloned()));
     Ok(layers.into_iter().map(|layer| layer.blob).collect())
@@ -135,7 +135,7 @@ impl Trees<'_> {
         gateway: &Gateway,
         platform: &Platform,
         (session, epoch): (&str, Timestamp),
-        store: &ContentStore,
+        stock: &Stock,
     ) -> Result<(Vec<String>, Vec<Layer>), Unable> {
         let make = |definition: pb::Definition| {
             let mut gateway = gateway.clone();
@@ -159,10 +159,10 @@ impl Trees<'_> {
         };
         let layers = async {
             let talk = container.start(&process, &[STDIN, STDOUT, STDERR]).await?;
-            let there = store.blobs().map_err(ImportError::from)?;
+            let there = stock.store.blobs().map_err(ImportError::from)?;
             let line = |digest: &Digest| format!("{}\n", &digest.hex()[..PREFIX]);
             talk.say(there.iter().map(line).collect::<String>().into_bytes()).await?;
-            Reader::of(talk).layers(self.new.len(), there, store).await
+            Reader::of(talk).layers(self.new.len(), there, stock).await
         };
         let layers = layers.await;
         container.release().await;

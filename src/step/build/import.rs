@@ -7,10 +7,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufReader, Read};
-use std::path::Path;
 
-use bollard::errors::Error as DockerError;
-use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions};
 use flate2::read::MultiGzDecoder;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use oci_spec::image::ImageManifest;
@@ -125,49 +122,6 @@ pub(super) fn blobs(
     // Layers come as plain tars, so their digests are the diffIDs that the configuration lists.
     let image = Image::new(plan.tag.clone(), plan.platform.clone(), &config, layers)?;
     Ok(Raw::above(base, image)?)
-}
-
-/// Takes a name away from the engine; the image goes with it unless it has another name.
-pub(super) async fn forget(engine: &Engine, name: &str, hear: Hear<'_>) {
-    let gone = |error: &DockerError| {
-        matches!(error, DockerError::DockerResponseServerError { status_code: 404, .. })
-    };
-    // By force, because a container may use the same image: it only loses this name then.
-    let options = RemoveImageOptions { force: true, ..RemoveImageOptions::default() };
-    if let Err(error) = engine.docker.remove_image(name, Some(options), None).await
-        && !gone(&error)
-    {
-        hear(Event::Warning(&format!("the engine keeps `{name}`: {error}")));
-    }
-}
-
-/// Takes away the names that builds left which were killed on this machine.
-pub(super) async fn sweep(engine: &Engine, hear: Hear<'_>) {
-    let filters = HashMap::from([("reference".to_owned(), vec![format!("{BUILD_NAME}:*")])]);
-    let options = ListImagesOptions { filters: Some(filters), ..ListImagesOptions::default() };
-    for name in
-        engine.docker.list_images(Some(options)).await.into_iter().flatten().flat_map(|found| found.repo_tags)
-    {
-        let tag = name.strip_prefix(BUILD_NAME).and_then(|rest| rest.strip_prefix(':'));
-        let mut parts = tag.unwrap_or_default().split('-');
-        let (machine, process) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        if machine == this_machine() && !Path::new("/proc").join(process).exists() {
-            forget(engine, &name, hear).await;
-        }
-    }
-}
-
-/// The engine's exporter cannot export without storing under a name. This one nobody else has, and it
-/// says which process of which boot made it.
-pub(super) fn build_name(random: &str) -> String {
-    format!("{BUILD_NAME}:{}-{}-{random}", this_machine(), std::process::id())
-}
-
-const BUILD_NAME: &str = "imgforge/build";
-
-fn this_machine() -> String {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    boot.split('-').next().unwrap_or_default().to_owned()
 }
 
 /// What a `docker save` tar holds, its blobs in the store.

@@ -6,6 +6,7 @@
 //! for an image through the [`gateway`] and listens. [`import`] takes what comes out into the content
 //! store. No `docker` command and no buildx is needed.
 
+mod ahead;
 mod asking;
 mod blobs;
 mod cache;
@@ -17,12 +18,14 @@ mod files;
 mod folders;
 mod gateway;
 mod import;
+mod names;
 mod reader;
 mod running;
 mod session;
 mod site;
 mod solve;
 mod status;
+mod stock;
 mod survey;
 pub mod transport;
 mod trial;
@@ -33,6 +36,7 @@ use std::path::PathBuf;
 
 pub use cache::{CacheFrom, CacheTo};
 pub use import::ImportError;
+pub use names::Aside;
 pub use site::build;
 pub use solve::Failure;
 pub use survey::survey;
@@ -42,6 +46,7 @@ use crate::model::builder::{Offer, Offers};
 use crate::model::context::Tree;
 use crate::model::digest::Digest;
 use crate::model::image::{Image, Raw};
+use crate::model::layer;
 use crate::model::name::{Platform, StageName};
 use crate::model::plan::Plan;
 use crate::model::policy::{Finding, Refusal};
@@ -49,8 +54,13 @@ use crate::model::policy::{Finding, Refusal};
 /// What a build gives.
 #[derive(Debug)]
 pub enum Built {
-    /// The very image that the content store lists already, in normal form.
-    Known(Image),
+    /// The very image that the content store lists already, in normal form. It lost its mark.
+    Known {
+        /// The image.
+        image: Image,
+        /// What the build read.
+        inputs: Digest,
+    },
     /// An image in normal form, whose files nobody judged yet.
     Read {
         /// The image.
@@ -175,11 +185,17 @@ impl Inputs {
     }
 }
 
-/// What decides whether the same image is to be expected of a plan: the plan and every file. Secrets
-/// do not count, for the builder either.
-fn digest(plan: &Plan, context: &Tree) -> Digest {
+/// What decides whether the same image is to be expected of a plan: the plan, every file, the builder, of which
+/// each has its own results of steps, and the form of layers. Secrets do not count, for the builder either.
+fn digest(plan: &Plan, context: &Tree, builder: &str) -> Digest {
     let args: Vec<String> = plan.args.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let parts =
-        [context.digest().to_string(), plan.platform.to_string(), args.join("\0"), plan.dockerfile.clone()];
+    let parts = [
+        context.digest().to_string(),
+        plan.platform.to_string(),
+        args.join("\0"),
+        plan.dockerfile.clone(),
+        builder.to_owned(),
+        layer::FORM.to_string(),
+    ];
     Digest::of(parts.join("\0").as_bytes())
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use tokio::task;
 use tonic::Status;
 
 use super::container::{Heard, STDERR, Talk};
 use super::differ::{Layer, Unable};
 use super::import::ImportError;
+use super::stock::Stock;
 use crate::model::digest::Digest;
 use crate::model::image::Blob;
 use crate::step::content::ContentStore;
@@ -51,17 +53,21 @@ impl<H: Hears> Reader<H> {
         mut self,
         count: usize,
         mut there: BTreeSet<Digest>,
-        store: &ContentStore,
+        stock: &Stock,
     ) -> Result<(Vec<String>, Vec<Layer>), Unable> {
         let list = self.list().await?;
         let (below, layers) =
             parse(&list, count).ok_or_else(|| self.broken("its list is no list of layers"))?;
         for layer in &layers {
             if there.insert(layer.blob.digest) {
-                self.take(&layer.blob, store).await?;
-            } else if !store.has(&layer.blob) {
-                store.discard(&layer.blob.digest).map_err(ImportError::from)?;
-                return Err(self.broken("a layer that is here has another size"));
+                self.take(&layer.blob, &stock.store).await?;
+                stock.came(&layer.blob);
+                continue;
+            }
+            // One with other bytes is removed by that.
+            let size = task::block_in_place(|| stock.size(&layer.blob.digest)).map_err(ImportError::from)?;
+            if size != Some(layer.blob.size) {
+                return Err(self.broken("a layer that is here is damaged"));
             }
         }
         // It ends by itself; an error at the end would be one of what it sent.
@@ -92,7 +98,7 @@ impl<H: Hears> Reader<H> {
         loop {
             let left = usize::try_from(layer.size - incoming.size()).unwrap_or(usize::MAX);
             let piece = left.min(self.read.len());
-            incoming.write(&self.read[..piece]).map_err(ImportError::from)?;
+            task::block_in_place(|| incoming.write(&self.read[..piece])).map_err(ImportError::from)?;
             self.read.drain(..piece);
             if piece == left {
                 break;
@@ -104,7 +110,7 @@ impl<H: Hears> Reader<H> {
         if incoming.digest() != layer.digest {
             return Err(self.broken("a layer is another one than it said"));
         }
-        incoming.keep(Some(&layer.digest)).map_err(ImportError::from)?;
+        task::block_in_place(|| incoming.keep(Some(&layer.digest))).map_err(ImportError::from)?;
         Ok(())
     }
 
@@ -167,9 +173,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = ContentStore::open(folder.path()).unwrap();
         let two = store.take(&mut &b"two"[..]).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
         let there = BTreeSet::from([two.digest]);
-        let (below, layers) = runtime.block_on(Reader::of(VecDeque::from(says)).layers(2, there, &store))?;
+        let stock = Stock::of(&store);
+        let (below, layers) = runtime.block_on(Reader::of(VecDeque::from(says)).layers(2, there, &stock))?;
         assert_eq!(below, ["A"]);
         assert!(layers.iter().all(|layer| store.checked(&layer.blob.digest).unwrap().is_some()));
         Ok(layers.into_iter().map(|layer| layer.name).collect())
@@ -206,7 +213,7 @@ mod tests {
         broken(vec![out(&list.replace(" 3 ", " -3 ")), exit(0)], "its list is no list of layers");
         broken(
             vec![out(&list.replace(" 3 C", " 4 C")), out("one"), exit(0)],
-            "a layer that is here has another size",
+            "a layer that is here is damaged",
         );
         broken(vec![complaint(), exit(1)], "it ended with 1  imgforge-differ: it is btrfs");
         let Err(Unable::Apart(why)) = read(vec![complaint(), exit(UNABLE)]) else { panic!() };

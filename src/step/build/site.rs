@@ -3,32 +3,34 @@
 //! Tiers share their context as one input, the same for all of them, so BuildKit asks for its files
 //! once; steps that they share, such as a common base, run once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
 
+use super::ahead::Ahead;
 use super::blobs::{Blobs, EXPORT};
 use super::cache::{CacheFrom, CacheTo};
 use super::capabilities::Gives;
 use super::differ::{self, Known, Unable};
 use super::folders::{context_name, dockerfiles, share};
 use super::import::{self, ImportError, Kept};
+use super::names::Aside;
 use super::session::{self, Session, Shared};
 use super::solve::{Solved, solve};
 use super::status::Told;
+use super::stock::Stock;
 use super::transport::{self, Builder, Line, Needs};
 use super::wanted::{Found, Reading};
 use super::{BuildError, Built, Inputs, Steps};
 use crate::model::archive;
-use crate::model::context::{Entry, File, Source, Tree};
+use crate::model::context::Tree;
 use crate::model::digest::Digest;
 use crate::model::image::{Image, Mark, Raw};
 use crate::model::plan::Plan;
 use crate::model::policy::{Charter, Finding};
 use crate::step::content::ContentStore;
 use crate::step::engine::Engine;
-use crate::step::layers;
 use crate::step::progress::{Event, Hear, Work};
 
 /// Solves at a time. BuildKit runs the steps of one side by side too, so more only compete.
@@ -44,6 +46,12 @@ pub(super) struct Site<'a> {
     trees: &'a [Tree],
     charters: &'a [Charter],
     store: &'a ContentStore,
+    /// The same, for what a builder puts there.
+    stock: Stock,
+    /// What is done meanwhile.
+    ahead: Ahead,
+    /// What each plan reads, and the image that was made of it last.
+    last: Vec<(Digest, Option<Image>)>,
     told: Told,
     /// Layers that were read where the builder keeps them.
     read: Known,
@@ -70,7 +78,7 @@ struct Done<'a> {
 }
 
 /// Builds images, tries them out by their charters, and takes their layers into the content store, in
-/// the order of the plans. The plans of a platform stand together, and each platform has a builder of its
+/// the order of the plans. What is aside is in the engine until all of them were judged. The plans of a platform stand together, and each platform has a builder of its
 /// own where there is one. The first that fails cancels the others; so does dropping the future.
 pub async fn build(
     plans: &[Plan],
@@ -79,7 +87,7 @@ pub async fn build(
     builders: &[Builder],
     store: &ContentStore,
     hear: Hear<'_>,
-) -> Result<Vec<Built>, BuildError> {
+) -> Result<(Vec<Built>, Vec<Aside>), BuildError> {
     inputs.check(plans)?;
     let mut at = 0;
     let sites = plans.chunk_by(|one, next| one.platform == next.platform).map(|plans| {
@@ -87,8 +95,8 @@ pub async fn build(
         at = range.end;
         build_at_one(plans, &charters[range.clone()], &inputs.contexts[range], inputs, builders, store, hear)
     });
-    let built: Vec<Vec<Built>> = future::try_join_all(sites).await?;
-    Ok(built.into_iter().flatten().collect())
+    let (built, asides): (Vec<_>, Vec<_>) = future::try_join_all(sites).await?.into_iter().unzip();
+    Ok((built.into_iter().flatten().collect(), asides.into_iter().flatten().collect()))
 }
 
 /// Builds the plans of one platform on one builder.
@@ -100,8 +108,8 @@ async fn build_at_one(
     builders: &[Builder],
     store: &ContentStore,
     hear: Hear<'_>,
-) -> Result<Vec<Built>, BuildError> {
-    let Some(first) = plans.first() else { return Ok(Vec::new()) };
+) -> Result<(Vec<Built>, Option<Aside>), BuildError> {
+    let Some(first) = plans.first() else { return Ok((Vec::new(), None)) };
     let needs = if plans.iter().any(Plan::runs) { Needs::Programs } else { Needs::Files };
     let line = transport::choose(builders, &first.platform, needs, hear).await?;
     line.capabilities.check(&line.address)?;
@@ -112,7 +120,7 @@ async fn build_at_one(
         .map(|(at, plan)| async move { site.build(plan, at, hear).await });
     let done: Result<Vec<Done<'_>>, BuildError> = builds.buffer_unordered(AT_ONCE).try_collect().await;
     let engine = match site.line.capabilities.gives {
-        Gives::Blobs => return done.map(|done| finish(done, Vec::new())),
+        Gives::Blobs => return Ok((finish(done?, Vec::new()), None)),
         Gives::Engine => Engine::connect(&site.line.address).await?,
     };
     let built = done.and_then(|done| {
@@ -120,11 +128,18 @@ async fn build_at_one(
         let saved = if kept.is_empty() { Vec::new() } else { import::engine(&engine, &kept, store, hear)? };
         Ok(finish(done, saved))
     });
-    // Whatever came of it, the names have served; so have those that a killed build left.
     let names: Vec<String> = (0..plans.len()).map(|at| site.name(at)).collect();
-    let own = future::join_all(names.iter().map(|name| import::forget(&engine, name, hear)));
-    future::join(own, import::sweep(&engine, hear)).await;
-    built
+    let wanted = |plan: &Plan| inputs.cache_to.as_ref().and_then(|to| to.kept_as(&plan.tier));
+    let wanted = names.iter().zip(plans).filter_map(|(name, plan)| Some((name.clone(), wanted(plan)?)));
+    let aside = Aside { engine, wanted: wanted.collect(), names };
+    match built {
+        Ok(built) if !aside.wanted.is_empty() => Ok((built, Some(aside))),
+        // The names have served.
+        built => {
+            aside.forget(hear).await;
+            Ok((built?, None))
+        }
+    }
 }
 
 /// What was built, in the order of the plans. `saved` are the images that the engine kept, in that of `done`.
@@ -132,7 +147,7 @@ fn finish(done: Vec<Done<'_>>, saved: Vec<Raw>) -> Vec<Built> {
     let mut saved = saved.into_iter();
     let built = done.into_iter().filter_map(|Done { at, taken, inputs, warnings }| {
         let raw = match taken {
-            Taken::Known(image) => return Some((at, Built::Known(image))),
+            Taken::Known(image) => return Some((at, Built::Known { image, inputs })),
             Taken::Read(image) => return Some((at, Built::Read { image, inputs, warnings })),
             Taken::New(raw) => raw,
             Taken::Kept(_) => saved.next()?,
@@ -153,7 +168,7 @@ impl<'a> Taken<'a> {
 impl<'a> Site<'a> {
     async fn open(
         mut line: Line,
-        plans: &[Plan],
+        plans: &'a [Plan],
         charters: &'a [Charter],
         trees: &'a [Tree],
         inputs: &'a Inputs,
@@ -164,7 +179,8 @@ impl<'a> Site<'a> {
             shared.into_iter().enumerate().map(|(at, tree)| (context_name(at), Arc::new(tree))).collect();
         folders.insert("dockerfile".to_owned(), Arc::new(dockerfiles(plans)));
         folders.extend([differ::folder()]);
-        let mut stores = BTreeMap::from([(EXPORT.to_owned(), store.clone())]);
+        let stock = Stock::of(store);
+        let mut stores = BTreeMap::from([(EXPORT.to_owned(), stock.clone())]);
         let local = inputs.cache_from.iter().filter_map(|from| match from {
             CacheFrom::Local(folder) => Some(folder),
             CacheFrom::Registry(_) => None,
@@ -175,17 +191,26 @@ impl<'a> Site<'a> {
         };
         for folder in local.chain(written) {
             let cache = ContentStore::open(folder).map_err(ImportError::Content)?;
-            stores.insert(format!("local:{}", folder.display()), cache);
+            stores.insert(format!("local:{}", folder.display()), Stock::of(&cache));
         }
         let secrets = inputs.secrets.iter().map(|(id, path)| (id.to_string(), path.clone())).collect();
-        let shared = Shared { folders, secrets, blobs: Blobs::of(&stores) };
+        let shared = Shared { folders, secrets, blobs: Blobs::of(stores) };
         // BuildKit keeps what it was sent under this key and asks only for what changed since; from one version
         // to the next, that is little.
         let tiers: Vec<&str> = plans.iter().map(|plan| plan.tier.as_str()).collect();
         let key = format!("imgforge/{}/{}/{}", plans[0].tag.project(), tiers.join("+"), plans[0].platform);
         let session = session::open(&mut line.control, Arc::new(shared), &key).await?;
         let contexts = contexts.into_iter().map(context_name).collect();
-        let site = Self {
+        // Only now that something is going to be built.
+        let builder = line.capabilities.workers.as_str();
+        let read = |(plan, tree)| super::digest(plan, tree, builder);
+        let read: Vec<Digest> = plans.iter().zip(trees).map(read).collect();
+        let mark = |((plan, charter), inputs): ((&'a Plan, &Charter), &Digest)| {
+            (&plan.tag, &plan.platform, Mark { inputs: *inputs, charter: charter.digest() })
+        };
+        let marks: Vec<_> = plans.iter().zip(charters).zip(&read).map(mark).collect();
+        let last = store.unmark(&marks).map_err(ImportError::Content)?;
+        Ok(Self {
             line,
             session,
             contexts,
@@ -193,27 +218,12 @@ impl<'a> Site<'a> {
             trees,
             charters,
             store,
+            stock,
+            ahead: Ahead::default(),
+            last: read.into_iter().zip(last).collect(),
             told: Told::of(plans),
             read: Known::default(),
-        };
-        site.foresee(plans);
-        Ok(site)
-    }
-
-    /// While the builder unpacks a root filesystem that was made here, its layer is made here too.
-    fn foresee(&self, plans: &[Plan]) {
-        let mut known = BTreeSet::new();
-        for (plan, tree) in plans.iter().zip(self.trees).filter(|(plan, _)| self.reads(plan)) {
-            let epoch = u64::try_from(plan.epoch.as_second()).unwrap_or(0);
-            for root in plan.rootfs.keys().filter_map(|path| tree.get(path)) {
-                if let Entry::File(File { source: Source::Disk(path), digest, .. }) = root
-                    && known.insert((*digest, epoch))
-                    && !self.store.has_foreseen(digest, epoch)
-                {
-                    layers::foresee(path.clone(), *digest, epoch, self.store.clone());
-                }
-            }
-        }
+        })
     }
 
     async fn build<'b>(&self, plan: &'b Plan, at: usize, hear: Hear<'_>) -> Result<Done<'b>, BuildError> {
@@ -225,40 +235,38 @@ impl<'a> Site<'a> {
 
     /// Builds, and tries the image out unless the same inputs gave one before that was good.
     async fn judged<'b>(&self, plan: &'b Plan, at: usize, hear: Hear<'_>) -> Result<Done<'b>, BuildError> {
-        let charter = &self.charters[at];
-        let inputs = super::digest(plan, &self.trees[at]);
-        let mark = Mark { inputs, charter: charter.digest() };
-        let done = |(taken, warnings)| Done { at, taken, inputs, warnings };
-        let marked = self.inputs.steps == Steps::Cached && self.store.is_marked(&plan.tag, &mark);
-        let known = if marked { self.store.image(&plan.tag, &plan.platform).ok() } else { None };
-        let known = known.map(|(image, _)| image);
-        if let Some(known) = &known
+        let (inputs, last) = &self.last[at];
+        let done = |(taken, warnings)| Done { at, taken, inputs: *inputs, warnings };
+        let known = last.as_ref().filter(|_| self.inputs.steps == Steps::Cached);
+        if let Some(known) = known
+            && self.inputs.cache_to.is_none()
             && self.is_idle(plan, at, hear).await?
         {
             return Ok(done((Taken::Known(known.clone()), Vec::new())));
         }
-        if self.reads(plan)
-            && let Some(taken) = self.read(plan, at, known, hear).await?
-        {
-            return Ok(done(taken));
+        if self.reads(plan) {
+            self.ahead.begin(plan, &self.trees[at], &self.stock);
+            if let Some(taken) = self.read(plan, at, known, hear).await? {
+                return Ok(done(taken));
+            }
         }
-        self.exported(plan, at, charter, hear).await.map(done)
+        self.exported(plan, at, &self.charters[at], hear).await.map(done)
     }
 
-    /// Whether BuildKit has the results of all steps. Then nothing came of them since the image was made of the
-    /// same inputs, and looked at: it is the one that would come out again. A cache that is wanted is written.
+    /// Runs what has to run; whether that was nothing, because BuildKit has the results of all steps. Then the
+    /// image is the one that was made of the same inputs there and looked at: since then, no build of it here
+    /// ended otherwise, or its mark would be gone.
     async fn is_idle(&self, plan: &Plan, at: usize, hear: Hear<'_>) -> Result<bool, BuildError> {
-        let name = self.inputs.cache_to.as_ref().map(|_| self.name(at));
-        let asked = self.solving(plan, at, name.as_deref(), None, None)?;
-        let Solved { answer, idle, .. } = solve(&self.line, asked, &self.told, hear).await?;
-        self.keep_cache(plan, &answer)?;
-        Ok(idle)
+        let asked = self.solving(plan, at, None, None, None)?;
+        Ok(solve(&self.line, asked, &self.told, hear).await?.idle)
     }
 
     /// Whether layers of this image may be read where the builder keeps them. Those of an image that it starts
-    /// from would not stay byte for byte, and a cache inside an image goes where the image goes.
+    /// from would not stay byte for byte, and a cache inside an image goes where the image goes. Where steps run
+    /// again, they would do so once more if their layers cannot be told apart.
     fn reads(&self, plan: &Plan) -> bool {
         self.line.capabilities.gives == Gives::Engine
+            && self.inputs.steps == Steps::Cached
             && self.inputs.cache_to.is_none()
             && plan.image.is_none()
             && differ::runs_on(&plan.platform)
@@ -270,15 +278,15 @@ impl<'a> Site<'a> {
         &self,
         plan: &'b Plan,
         at: usize,
-        known: Option<Image>,
+        known: Option<&Image>,
         hear: Hear<'_>,
     ) -> Result<Option<(Taken<'b>, Vec<Finding>)>, BuildError> {
-        let (session, epoch, store, read) = (self.session.id.as_str(), plan.epoch, self.store, &self.read);
-        let reading = Reading { session, epoch, store, read, known: known.as_ref() };
+        let (session, epoch, read) = (self.session.id.as_str(), plan.epoch, &self.read);
+        let reading = Reading { session, epoch, stock: &self.stock, read, known };
         let asked = self.solving(plan, at, None, Some(&self.charters[at]), Some(reading))?;
         let Found { findings, read, .. } = solve(&self.line, asked, &self.told, hear).await?.found;
         match read {
-            Some(Ok(image)) if known.as_ref() == Some(&image) => Ok(Some((Taken::Known(image), findings))),
+            Some(Ok(image)) if known == Some(&image) => Ok(Some((Taken::Known(image), findings))),
             Some(Ok(image)) => Ok(Some((Taken::Read(image), findings))),
             Some(Err(Unable::Kept(error))) => Err(error.into()),
             Some(Err(Unable::Broken(why))) => {

@@ -82,8 +82,13 @@ impl<'a> Board<'a> {
 
     fn vertex(&mut self, vertex: Vertex, hear: Hear<'_>) {
         self.names.insert(vertex.digest.clone(), vertex.name.clone());
-        if vertex.cached && vertex.completed.is_some() {
-            self.cached.insert(vertex.digest.clone());
+        if vertex.completed.is_some() {
+            // What was in the cache and could not be loaded runs after all, and completes again.
+            if vertex.cached && vertex.error.is_empty() {
+                self.cached.insert(vertex.digest.clone());
+            } else {
+                self.cached.remove(&vertex.digest);
+            }
         }
         // Steps such as `[internal] load build context` are how, not what.
         let told = !vertex.name.starts_with("[internal]");
@@ -108,9 +113,9 @@ impl<'a> Board<'a> {
         }
     }
 
-    /// Whether BuildKit said of each of these steps that its result was there already.
+    /// Whether there are steps, and BuildKit said of each that its result was there already.
     pub(super) fn were_cached(&self, steps: &BTreeSet<String>) -> bool {
-        self.cached.is_superset(steps)
+        !steps.is_empty() && self.cached.is_superset(steps)
     }
 
     /// The step that failed, if one did.
@@ -171,10 +176,33 @@ mod tests {
         };
         board.hear(message, &hear);
         let cached = |steps: &[&str]| board.were_cached(&steps.iter().map(ToString::to_string).collect());
-        assert!(cached(&["c"]) && !cached(&["b", "c"]) && !cached(&["never heard of"]));
+        assert!(cached(&["c"]) && !cached(&["b", "c"]) && !cached(&["never heard of"]) && !cached(&[]));
         let failure = board.failure().unwrap();
         assert_eq!(failure.step, "[t 1/2] RUN b");
         assert_eq!(failure.log, ["one", "two", "20%", "last"]);
         assert!(heard.lock().unwrap().contains(&"StepLog(\"two\")".to_owned()));
+    }
+
+    #[test]
+    fn a_step_whose_result_could_not_be_loaded_was_not_cached() {
+        let told = Told::default();
+        let mut board = Board::new(&told);
+        let completed = |cached: bool, error: &str| StatusResponse {
+            vertexes: vec![Vertex {
+                digest: "a".to_owned(),
+                cached,
+                error: error.to_owned(),
+                completed: Some(Timestamp::default()),
+                ..Vertex::default()
+            }],
+            ..StatusResponse::default()
+        };
+        let steps = BTreeSet::from(["a".to_owned()]);
+        for (cached, error, idle) in
+            [(true, "", true), (false, "", false), (true, "gone", false), (true, "", true)]
+        {
+            board.hear(completed(cached, error), &|_| ());
+            assert_eq!(board.were_cached(&steps), idle);
+        }
     }
 }

@@ -9,6 +9,7 @@ use super::container::Container;
 use super::differ::{self, Known, Unable};
 use super::gateway::{Gateway, Made, Making};
 use super::import::ImportError;
+use super::stock::Stock;
 use super::{chain, trial};
 use crate::model::configuration;
 use crate::model::digest::Digest;
@@ -16,7 +17,6 @@ use crate::model::image::Image;
 use crate::model::name::{ImageTag, Platform};
 use crate::model::policy::{Charter, Finding, Weight};
 use crate::model::time::Timestamp;
-use crate::step::content::ContentStore;
 use crate::step::progress::{Event, Hear};
 
 /// What is wanted of an image.
@@ -27,7 +27,7 @@ pub(super) struct Wanted<'a> {
     pub(super) platform: &'a Platform,
     /// The image that it starts from, where it does.
     pub(super) base: Option<&'a str>,
-    /// By what it is tried out; absent: it is only asked whether steps have to run.
+    /// By what it is tried out; absent: its steps only run.
     pub(super) charter: Option<&'a Charter>,
     /// How its layers are read, where they are.
     pub(super) reading: Option<Reading<'a>>,
@@ -40,7 +40,7 @@ pub(super) struct Reading<'a> {
     /// The latest time in what was built.
     pub(super) epoch: Timestamp,
     /// Where the layers go.
-    pub(super) store: &'a ContentStore,
+    pub(super) stock: &'a Stock,
     /// What was read in this session.
     pub(super) read: &'a Known,
     /// An image of the same inputs that was judged by the same charter: the same again need not be tried out.
@@ -134,11 +134,11 @@ impl Reading<'_> {
         tag: &ImageTag,
         platform: &Platform,
     ) -> Result<Image, Unable> {
-        let &Self { session, epoch, store, read, .. } = self;
-        let layers = differ::layers(gateway, made, platform, (session, epoch), (store, read)).await?;
+        let &Self { session, epoch, stock, read, .. } = self;
+        let layers = differ::layers(gateway, made, platform, (session, epoch), (stock, read)).await?;
         let config = configuration::normal(made.configuration(), &layers, epoch);
         let config = config.map_err(ImportError::Configuration)?;
-        store.take(&mut config.as_slice()).map_err(ImportError::from)?;
+        stock.store.take(&mut config.as_slice()).map_err(ImportError::from)?;
         Ok(Image::new(tag.clone(), platform.clone(), &config, layers).map_err(ImportError::from)?)
     }
 }

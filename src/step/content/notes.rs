@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use super::{ContentError, ContentStore, MAX_DOCUMENT};
 use crate::model::digest::Digest;
 use crate::model::image::{Blob, Image};
+use crate::model::layer;
 use crate::step::atomic;
 
 /// What layers come to in archives as they are cut and compressed now; the name changes with that.
 const ARCHIVED: &str = "archived-2";
 
-/// Layers of root filesystems in the normal form that layers have now; the name changes with that.
-const FORESEEN: &str = "foreseen-1";
+/// Layers of root filesystems; the name goes on with the normal form that they have.
+const FORESEEN: &str = "foreseen";
 
 /// What is stated of images: which plan made them last.
 const STATED: &str = "stated-1";
@@ -30,21 +31,20 @@ impl ContentStore {
         self.note(&self.archived(digest), format!("{size}\n").as_bytes())
     }
 
-    /// Whether the layer is here that a root filesystem comes to.
+    /// The layer that a root filesystem comes to, if it was ever made.
     #[must_use]
-    pub fn has_foreseen(&self, root: &Digest, epoch: u64) -> bool {
-        let text = atomic::read_bounded(&self.foreseen(root, epoch), 64).ok();
-        let digest = text.and_then(|text| Digest::from_hex(&String::from_utf8(text).ok()?).ok());
-        digest.is_some_and(|digest| self.path(&digest).exists())
+    pub fn foreseen(&self, root: &Digest, epoch: u64) -> Option<Digest> {
+        let text = atomic::read_bounded(&self.root(root, epoch), 64).ok()?;
+        Digest::from_hex(&String::from_utf8(text).ok()?).ok()
     }
 
     /// Remembers which one it is.
     pub fn remember_foreseen(&self, root: &Digest, epoch: u64, layer: &Blob) -> Result<(), ContentError> {
-        self.note(&self.foreseen(root, epoch), layer.digest.hex().as_bytes())
+        self.note(&self.root(root, epoch), layer.digest.hex().as_bytes())
     }
 
-    fn foreseen(&self, root: &Digest, epoch: u64) -> PathBuf {
-        self.folder.join(FORESEEN).join(format!("{}-{epoch}", root.hex()))
+    fn root(&self, root: &Digest, epoch: u64) -> PathBuf {
+        self.folder.join(format!("{FORESEEN}-{}", layer::FORM)).join(format!("{}-{epoch}", root.hex()))
     }
 
     fn note(&self, path: &Path, bytes: &[u8]) -> Result<(), ContentError> {

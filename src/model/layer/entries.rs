@@ -1,0 +1,324 @@
+//! Reads what stands in a tar.
+//!
+//! The `tar` crate knows headers. It ends the PAX records before one at the first line feed, though, and the value
+//! of an extended attribute may hold one: so they are read here.
+
+use std::collections::BTreeMap;
+use std::mem;
+
+use tar::EntryType;
+
+use super::{BadItem, Item, Kind, LayerPath, path, show};
+use crate::model::blocks::BLOCK;
+
+/// Before a header, so much at most: Linux has no longer names, and attributes of 64 KiB.
+const MOST_BEFORE: u64 = 1 << 20;
+
+/// Why the items of a layer cannot be told.
+#[derive(Debug)]
+pub enum Unread<E> {
+    /// There is something that cannot stand in one.
+    Bad(BadItem),
+    /// Its bytes cannot be read.
+    Bytes(E),
+}
+
+impl<E> From<BadItem> for Unread<E> {
+    fn from(bad: BadItem) -> Self {
+        Self::Bad(bad)
+    }
+}
+
+/// Everything in an uncompressed layer of `length` bytes; contents stay where they are ([`Kind::File`]). `read`
+/// fills a buffer with what stands at an offset.
+pub fn items<E>(
+    length: u64,
+    mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
+) -> Result<BTreeMap<LayerPath, Item>, Unread<E>> {
+    let mut read = |at: u64, size: usize| {
+        let mut bytes = vec![0; size];
+        read(at, &mut bytes).map(|()| bytes).map_err(Unread::Bytes)
+    };
+    let mut items = BTreeMap::new();
+    let mut before = Before::default();
+    let mut at = 0;
+    while at < length {
+        let bad = |reason| BadItem { path: format!("byte {at}"), reason };
+        let content = at.saturating_add(BLOCK as u64);
+        if content > length {
+            return Err(bad("is cut short").into());
+        }
+        let block = read(at, BLOCK)?;
+        if block.iter().all(|byte| *byte == 0) {
+            // Two end a tar. What stands after a single one is there for some readers only.
+            let last = length - content < BLOCK as u64 || read(content, BLOCK)?.iter().all(|byte| *byte == 0);
+            return if last { Ok(items) } else { Err(bad("is an empty block between others").into()) };
+        }
+        let header = header(&block).ok_or_else(|| bad("is no header of a tar"))?;
+        let size = before.size(&header).ok_or_else(|| bad("has a size that is no number"))?;
+        let end = content.checked_add(size).filter(|end| *end <= length);
+        let end = end.ok_or_else(|| bad("is longer than the layer"))?;
+        let mut text = || match usize::try_from(size) {
+            Ok(size) if size as u64 <= MOST_BEFORE => read(content, size),
+            _ => Err(bad("has too much before its header").into()),
+        };
+        match header.entry_type() {
+            // A comment on the whole tar, such as a commit: in layers of others only.
+            EntryType::XGlobalHeader => {}
+            EntryType::XHeader => {
+                before.records = records(&text()?).ok_or_else(|| bad("has no PAX records"))?;
+            }
+            EntryType::GNULongName => before.name = Some(ended(text()?)),
+            EntryType::GNULongLink => before.link = Some(ended(text()?)),
+            _ => {
+                let before = mem::take(&mut before);
+                if let Some(path) = path(&before.name(&header))? {
+                    let item = before.item(&header, (content, size));
+                    let item = item.map_err(|reason| BadItem { path: show(&path), reason })?;
+                    items.insert(path, item);
+                }
+            }
+        }
+        at = end.next_multiple_of(BLOCK as u64);
+    }
+    Ok(items)
+}
+
+/// What stands before a header, and counts instead of what is in it.
+#[derive(Default)]
+struct Before {
+    name: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    records: BTreeMap<String, Vec<u8>>,
+}
+
+impl Before {
+    /// Bytes that follow the header; links, directories and devices have none, whatever it says.
+    fn size(&self, header: &tar::Header) -> Option<u64> {
+        match header.entry_type() {
+            EntryType::Link
+            | EntryType::Symlink
+            | EntryType::Directory
+            | EntryType::Char
+            | EntryType::Block
+            | EntryType::Fifo => Some(0),
+            kind if is_before(kind) => header.entry_size().ok(),
+            _ => self.number("size", || header.entry_size().ok()),
+        }
+    }
+
+    fn name(&self, header: &tar::Header) -> Vec<u8> {
+        let long = self.records.get("path").or(self.name.as_ref());
+        long.cloned().unwrap_or_else(|| header.path_bytes().into_owned())
+    }
+
+    fn number(&self, key: &str, short: impl Fn() -> Option<u64>) -> Option<u64> {
+        match self.records.get(key) {
+            Some(value) => digits(value),
+            None => short(),
+        }
+    }
+
+    fn item(self, header: &tar::Header, (at, size): (u64, u64)) -> Result<Item, &'static str> {
+        let link = || {
+            let long = self.records.get("linkpath").or(self.link.as_ref());
+            long.cloned().unwrap_or_else(|| header.link_name_bytes().unwrap_or_default().into_owned())
+        };
+        let device = || match (header.device_major(), header.device_minor()) {
+            (Ok(major), Ok(minor)) => Ok((major.unwrap_or_default(), minor.unwrap_or_default())),
+            _ => Err("is a device without a number"),
+        };
+        let kind = match header.entry_type() {
+            // Its bytes would be those of a list of pieces.
+            _ if self.records.keys().any(|key| key.starts_with("GNU.sparse.")) => return Err("has holes"),
+            EntryType::Regular | EntryType::Continuous => Kind::File { at, size },
+            EntryType::Link => match path(&link()) {
+                Ok(Some(target)) => Kind::HardLink(target),
+                _ => return Err("is a hard link to nothing"),
+            },
+            EntryType::Symlink => Kind::Link(link()),
+            EntryType::Directory => Kind::Directory,
+            EntryType::Char => device().map(|(major, minor)| Kind::Character(major, minor))?,
+            EntryType::Block => device().map(|(major, minor)| Kind::Block(major, minor))?,
+            EntryType::Fifo => Kind::Pipe,
+            _ => return Err("is of a kind that images cannot hold"),
+        };
+        // Older engines also write the bits of the file's type.
+        let mode = header.mode().map_err(|_| "has a mode that is no number")? & 0o7777;
+        let owner = "has an owner that is no number";
+        let uid = self.number("uid", || header.uid().ok()).ok_or(owner)?;
+        let gid = self.number("gid", || header.gid().ok()).ok_or(owner)?;
+        let modified = header.mtime().map_err(|_| "has a time that is no number")?;
+        let attribute = |(key, value): (String, Vec<u8>)| {
+            key.strip_prefix("SCHILY.xattr.").map(|name| (name.to_owned(), value))
+        };
+        let attributes = self.records.into_iter().filter_map(attribute).collect();
+        Ok(Item { kind, mode, uid, gid, modified, attributes })
+    }
+}
+
+fn is_before(kind: EntryType) -> bool {
+    matches!(
+        kind,
+        EntryType::XGlobalHeader | EntryType::XHeader | EntryType::GNULongName | EntryType::GNULongLink
+    )
+}
+
+/// A header, if its checksum is right.
+fn header(block: &[u8]) -> Option<tar::Header> {
+    let mut header = tar::Header::new_old();
+    header.as_mut_bytes().copy_from_slice(block);
+    let said = header.cksum().ok()?;
+    let mut summed = header.clone();
+    summed.set_cksum();
+    (summed.cksum().ok()? == said).then_some(header)
+}
+
+/// PAX records: each begins with its own length.
+fn records(mut text: &[u8]) -> Option<BTreeMap<String, Vec<u8>>> {
+    let mut records = BTreeMap::new();
+    while !text.is_empty() {
+        let space = text.iter().position(|byte| *byte == b' ')?;
+        let length = usize::try_from(digits(&text[..space])?).ok()?;
+        let (record, rest) = text.split_at_checked(length)?;
+        let record = record.get(space + 1..)?.strip_suffix(b"\n")?;
+        let equals = record.iter().position(|byte| *byte == b'=')?;
+        let (key, value) = (std::str::from_utf8(&record[..equals]).ok()?, &record[equals + 1..]);
+        if ["path", "linkpath"].contains(&key) && value.contains(&0) {
+            return None;
+        }
+        records.insert(key.to_owned(), value.to_vec());
+        text = rest;
+    }
+    Some(records)
+}
+
+fn digits(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+/// A text up to the zero byte that ends it.
+fn ended(mut text: Vec<u8>) -> Vec<u8> {
+    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+    text.truncate(end);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Piece, pieces};
+    use super::*;
+
+    fn read(tar: &[u8]) -> Result<BTreeMap<LayerPath, Item>, String> {
+        let fill = |at: u64, buffer: &mut [u8]| {
+            let at = usize::try_from(at).unwrap();
+            buffer.copy_from_slice(tar.get(at..at + buffer.len()).ok_or("beyond the end")?);
+            Ok(())
+        };
+        items(tar.len() as u64, fill).map_err(|unread: Unread<String>| match unread {
+            Unread::Bad(bad) => bad.to_string(),
+            Unread::Bytes(error) => error,
+        })
+    }
+
+    fn written(items: &[(LayerPath, Item)]) -> Vec<u8> {
+        let piece = |piece| match piece {
+            Piece::Bytes(bytes) => bytes,
+            Piece::Content { size, .. } => vec![b'x'; usize::try_from(size).unwrap()],
+        };
+        pieces(items).flat_map(piece).collect()
+    }
+
+    fn file(attributes: BTreeMap<String, Vec<u8>>, size: u64) -> Item {
+        Item { kind: Kind::File { at: 0, size }, mode: 0o4755, uid: 1001, gid: 1002, modified: 7, attributes }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            names in prop::collection::btree_set("[^/\0]{1,200}", 1..4),
+            value in prop::collection::vec(any::<u8>(), 0..40),
+            size in 0_u64..1500,
+        ) {
+            let attributes = BTreeMap::from([("security.capability".to_owned(), value)]);
+            let named = |name: String| (vec![b"d".to_vec(), [b"f", name.as_bytes()].concat()], file(attributes.clone(), size));
+            let wanted: Vec<(LayerPath, Item)> = names.into_iter().map(named).collect();
+            let tar = written(&wanted);
+            let mut found = read(&tar).unwrap();
+            for item in found.values_mut() {
+                let Kind::File { at, size } = &mut item.kind else { panic!() };
+                let content = usize::try_from(*at).unwrap()..usize::try_from(*at + *size).unwrap();
+                prop_assert!(tar[content].iter().all(|byte| *byte == b'x'));
+                *at = 0;
+            }
+            prop_assert_eq!(found.into_iter().collect::<Vec<_>>(), wanted);
+        }
+
+        #[test]
+        fn anything_else_is_refused_or_read(bytes in prop::collection::vec(any::<u8>(), 0..2048), at in 0_usize..1024) {
+            let mut tar = written(&[(vec![b"a".to_vec()], file(BTreeMap::new(), 600))]);
+            let end = tar.len().min(at + bytes.len());
+            tar[at..end].copy_from_slice(&bytes[..end - at]);
+            let _ = read(&tar);
+        }
+    }
+
+    #[test]
+    fn names_of_older_tars_are_read() {
+        let mut tar = tar::Builder::new(Vec::new());
+        let (name, link) = ("n".repeat(150), "l".repeat(150));
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(EntryType::Symlink);
+        header.set_size(0);
+        header.set_mode(0o777);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        tar.append_link(&mut header, &name, &link).unwrap();
+        let found = read(&tar.into_inner().unwrap()).unwrap();
+        assert_eq!(found[&vec![name.into_bytes()]].kind, Kind::Link(link.into_bytes()));
+    }
+
+    #[test]
+    fn what_is_no_layer_is_refused_with_the_reason() {
+        let attributes = BTreeMap::from([("a".to_owned(), b"b".to_vec())]);
+        let tar = written(&[(vec![b"a".to_vec()], file(attributes, 600))]);
+        let changed = |change: fn(&mut Vec<u8>)| {
+            let mut tar = tar.clone();
+            change(&mut tar);
+            read(&tar).unwrap_err()
+        };
+        assert_eq!(changed(|tar| tar.truncate(100)), "`byte 0` in a layer is cut short");
+        assert_eq!(changed(|tar| tar.truncate(2000)), "`byte 1024` in a layer is longer than the layer");
+        assert_eq!(changed(|tar| tar[0] = b'?'), "`byte 0` in a layer is no header of a tar");
+        assert_eq!(changed(|tar| tar[512] = b'9'), "`byte 0` in a layer has no PAX records");
+        let alone = |tar: &mut Vec<u8>| {
+            tar.splice(0..0, [0; BLOCK]).for_each(drop);
+        };
+        assert_eq!(changed(alone), "`byte 0` in a layer is an empty block between others");
+        let holes = BTreeMap::from([("x".to_owned(), b"\n22 GNU.sparse.major=1\n".to_vec())]);
+        assert!(read(&written(&[(vec![b"a".to_vec()], file(holes, 0))])).is_ok(), "it is part of a value");
+    }
+
+    #[test]
+    fn records_end_where_they_say() {
+        let one = |text: &[u8]| records(text).map(|found| found.into_iter().collect::<Vec<_>>());
+        assert_eq!(one(b"8 a=b\nc\n"), Some(vec![("a".to_owned(), b"b\nc".to_vec())]));
+        for bad in [
+            "8 a=b\n",
+            "0 a=b\n",
+            "2 a=b\n",
+            "+6 a=b\n",
+            "6 a=bc",
+            "6 abc\n",
+            "99999999999999999999 a=b\n",
+            "11 path=a\0\n",
+        ] {
+            assert_eq!(one(bad.as_bytes()), None, "{bad}");
+        }
+        assert_eq!(one(b""), Some(Vec::new()));
+    }
+}
