@@ -16,6 +16,7 @@ pub mod der;
 pub mod digest;
 pub mod dockerfile;
 pub mod document;
+pub mod entries;
 pub mod health;
 pub mod hygiene;
 pub mod ignore;

@@ -7,12 +7,13 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::content::ContentStore;
+use crate::model::entries::{self, Unread};
 use crate::model::image::Blob;
-use crate::model::layer::{self, BadItem, Below, Item, LayerPath, Piece, Unread};
+use crate::model::layer::{self, BadItem, Below, Item, LayerPath, Piece};
 
 /// Everything in an uncompressed layer; contents stay where they are (`Kind::File`).
 pub fn items(layer: &File) -> io::Result<Result<BTreeMap<LayerPath, Item>, BadItem>> {
-    match layer::items(layer.metadata()?.len(), |at, buffer| layer.read_exact_at(buffer, at)) {
+    match entries::items(layer.metadata()?.len(), |at, buffer| layer.read_exact_at(buffer, at)) {
         Ok(items) => Ok(Ok(items)),
         Err(Unread::Bad(bad)) => Ok(Err(bad)),
         Err(Unread::Bytes(error)) => Err(error),

@@ -11,13 +11,11 @@
 //! layer by itself would otherwise make them up, with its own idea of owner and mode.
 
 mod below;
-mod entries;
 mod header;
 
 use std::collections::BTreeMap;
 
 pub use below::{Below, Bytes};
-pub use entries::{Unread, items};
 pub use header::{Piece, pieces};
 
 /// Raised whenever the same content would come to other bytes, so that older layers are not taken for new ones.

@@ -1,4 +1,4 @@
-//! Reads what stands in a tar.
+//! Reads what stands in the tar of a layer.
 //!
 //! The `tar` crate knows headers. It ends the PAX records before one at the first line feed, though, and the value
 //! of an extended attribute may hold one: so they are read here.
@@ -8,8 +8,8 @@ use std::mem;
 
 use tar::EntryType;
 
-use super::{BadItem, Item, Kind, LayerPath, path, show};
-use crate::model::blocks::BLOCK;
+use super::blocks::BLOCK;
+use super::layer::{BadItem, Item, Kind, LayerPath, path, show};
 
 /// Before a header, so much at most: Linux has no longer names, and attributes of 64 KiB.
 const MOST_BEFORE: u64 = 1 << 20;
@@ -209,8 +209,8 @@ fn ended(mut text: Vec<u8>) -> Vec<u8> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Piece, pieces};
     use super::*;
+    use crate::model::layer::{Piece, pieces};
 
     fn read(tar: &[u8]) -> Result<BTreeMap<LayerPath, Item>, String> {
         let fill = |at: u64, buffer: &mut [u8]| {
