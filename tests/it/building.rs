@@ -285,6 +285,31 @@ fn a_damaged_content_store_is_named_and_heals() {
 }
 
 #[test]
+fn images_of_two_platforms_are_beside_each_other() {
+    let project = Project::bare("t-platforms");
+    let head =
+        "name = \"t-platforms\"\nversion = \"1.0.0\"\nplatforms = [\"linux/amd64\", \"linux/arm64\"]\n";
+    project.write("recipes/project.toml", head);
+    project.write("recipes/files/a", "a");
+    project.write(
+        "recipes/t.toml",
+        "base = \"scratch\"\ncontext = \"files\"\n[[steps]]\ncopy = { paths = [\"a\"], to = \"/a\" }\n[user]\nname = \"root\"\nuid = 0\ngid = 0\n",
+    );
+    let on = |arguments: &[&str], platform: &str| {
+        project.home.record(&mut project.imgforge(&[arguments, &["--platform", platform]].concat()))
+    };
+    let platforms = ["linux/amd64", "linux/arm64"];
+    let judged = |said: &str| said.contains("looking into");
+    assert!(platforms.iter().all(|platform| judged(&on(&["build", "t"], platform))));
+    assert!(!platforms.iter().any(|platform| judged(&on(&["build", "t"], platform))));
+    for (platform, name) in platforms.iter().zip(["t-1.0.0-linux-amd64.tar.gz", "t-1.0.0-linux-arm64.tar.gz"])
+    {
+        let said = on(&["export", "t", "-o", "dist", "--quiet"], platform);
+        assert!(said.starts_with("exit 0") && project.home.path("dist").join(name).exists(), "{said}");
+    }
+}
+
+#[test]
 fn control_c_cancels_the_build_in_the_engine() {
     ends_with("t-cancel", "sleep 98765", "-INT");
 }
