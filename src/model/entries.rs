@@ -2,6 +2,9 @@
 //!
 //! The `tar` crate knows headers. It ends the PAX records before one at the first line feed, though, and the value
 //! of an extended attribute may hold one: so they are read here.
+//!
+//! Layers of a base image stay as they are, so what an engine unpacks of them has to be what is judged. Where
+//! readers of tars are known not to agree, the layer is refused.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -52,7 +55,11 @@ pub fn items<E>(
         if block.iter().all(|byte| *byte == 0) {
             // Two end a tar. What stands after a single one is there for some readers only.
             let last = length - content < BLOCK as u64 || read(content, BLOCK)?.iter().all(|byte| *byte == 0);
-            return if last { Ok(items) } else { Err(bad("is an empty block between others").into()) };
+            return match last {
+                true if before.is_nothing() => Ok(items),
+                true => Err(bad("ends what has begun").into()),
+                false => Err(bad("is an empty block between others").into()),
+            };
         }
         let header = header(&block).ok_or_else(|| bad("is no header of a tar"))?;
         let size = before.size(&header).ok_or_else(|| bad("has a size that is no number"))?;
@@ -64,24 +71,44 @@ pub fn items<E>(
         };
         match header.entry_type() {
             // A comment on the whole tar, such as a commit: in layers of others only.
-            EntryType::XGlobalHeader => {}
-            EntryType::XHeader => {
+            EntryType::XGlobalHeader if before.is_nothing() => {}
+            EntryType::XHeader if before.is_nothing() => {
                 before.records = records(&text()?).ok_or_else(|| bad("has no PAX records"))?;
             }
-            EntryType::GNULongName => before.name = Some(ended(text()?)),
-            EntryType::GNULongLink => before.link = Some(ended(text()?)),
+            EntryType::GNULongName if before.is_without_name() => before.name = Some(ended(text()?)),
+            EntryType::GNULongLink if before.is_without_link() => before.link = Some(ended(text()?)),
+            kind if is_before(kind) => return Err(bad("says again what was said").into()),
             _ => {
                 let before = mem::take(&mut before);
-                if let Some(path) = path(&before.name(&header))? {
-                    let item = before.item(&header, (content, size));
-                    let item = item.map_err(|reason| BadItem { path: show(&path), reason })?;
-                    items.insert(path, item);
+                let name = before.name(&header);
+                let item = before.item(&header, &name, (content, size));
+                let path = path(&name)?;
+                let bad =
+                    |reason| BadItem { path: path.as_deref().map_or_else(|| "/".to_owned(), show), reason };
+                let item = item.map_err(bad)?;
+                let is_directory = item.kind == Kind::Directory;
+                match &path {
+                    None if is_directory => {}
+                    None => return Err(bad("is no directory").into()),
+                    // The later one counts for some, and both are refused by others.
+                    Some(path)
+                        if items
+                            .get(path)
+                            .is_some_and(|other: &Item| !is_directory || other.kind != Kind::Directory) =>
+                    {
+                        return Err(bad("is there twice").into());
+                    }
+                    Some(path) => drop(items.insert(path.clone(), item)),
                 }
             }
         }
         at = end.next_multiple_of(BLOCK as u64);
     }
-    Ok(items)
+    if before.is_nothing() {
+        Ok(items)
+    } else {
+        Err(BadItem { path: format!("byte {at}"), reason: "ends what has begun" }.into())
+    }
 }
 
 /// What stands before a header, and counts instead of what is in it.
@@ -93,6 +120,18 @@ struct Before {
 }
 
 impl Before {
+    fn is_nothing(&self) -> bool {
+        self.name.is_none() && self.link.is_none() && self.records.is_empty()
+    }
+
+    fn is_without_name(&self) -> bool {
+        self.name.is_none() && !self.records.contains_key("path")
+    }
+
+    fn is_without_link(&self) -> bool {
+        self.link.is_none() && !self.records.contains_key("linkpath")
+    }
+
     /// Bytes that follow the header; links, directories and devices have none, whatever it says.
     fn size(&self, header: &tar::Header) -> Option<u64> {
         match header.entry_type() {
@@ -119,7 +158,7 @@ impl Before {
         }
     }
 
-    fn item(self, header: &tar::Header, (at, size): (u64, u64)) -> Result<Item, &'static str> {
+    fn item(self, header: &tar::Header, name: &[u8], (at, size): (u64, u64)) -> Result<Item, &'static str> {
         let link = || {
             let long = self.records.get("linkpath").or(self.link.as_ref());
             long.cloned().unwrap_or_else(|| header.link_name_bytes().unwrap_or_default().into_owned())
@@ -131,6 +170,10 @@ impl Before {
         let kind = match header.entry_type() {
             // Its bytes would be those of a list of pieces.
             _ if self.records.keys().any(|key| key.starts_with("GNU.sparse.")) => return Err("has holes"),
+            // In the oldest tars, that is a directory.
+            EntryType::Regular if name.ends_with(b"/") => {
+                return Err("is a file with the name of a directory");
+            }
             EntryType::Regular | EntryType::Continuous => Kind::File { at, size },
             EntryType::Link => match path(&link()) {
                 Ok(Some(target)) => Kind::HardLink(target),
@@ -171,7 +214,24 @@ fn header(block: &[u8]) -> Option<tar::Header> {
     let said = header.cksum().ok()?;
     let mut summed = header.clone();
     summed.set_cksum();
-    (summed.cksum().ok()? == said).then_some(header)
+    (summed.cksum().ok()? == said && is_of_one_kind(&header)).then_some(header)
+}
+
+/// Whether all readers find the same name in a header: its magic says where that goes on.
+fn is_of_one_kind(header: &tar::Header) -> bool {
+    let bytes = header.as_bytes();
+    let is_empty = |field: &[u8]| field.iter().all(|byte| *byte == 0);
+    if header.as_ustar().is_some() {
+        // The trailer of star's own format, in which names are shorter.
+        return bytes[508..] != *b"tar\0";
+    }
+    match header.as_gnu() {
+        // Go once wrote the rest of the name there.
+        Some(gnu) => {
+            (is_empty(&gnu.atime) || gnu.atime().is_ok()) && (is_empty(&gnu.ctime) || gnu.ctime().is_ok())
+        }
+        None => is_empty(&bytes[257..265]),
+    }
 }
 
 /// PAX records: each begins with its own length.
@@ -184,7 +244,7 @@ fn records(mut text: &[u8]) -> Option<BTreeMap<String, Vec<u8>>> {
         let record = record.get(space + 1..)?.strip_suffix(b"\n")?;
         let equals = record.iter().position(|byte| *byte == b'=')?;
         let (key, value) = (std::str::from_utf8(&record[..equals]).ok()?, &record[equals + 1..]);
-        if ["path", "linkpath"].contains(&key) && value.contains(&0) {
+        if ["path", "linkpath"].contains(&key) && (value.is_empty() || value.contains(&0)) {
             return None;
         }
         records.insert(key.to_owned(), value.to_vec());
@@ -301,6 +361,83 @@ mod tests {
         assert_eq!(changed(alone), "`byte 0` in a layer is an empty block between others");
         let holes = BTreeMap::from([("x".to_owned(), b"\n22 GNU.sparse.major=1\n".to_vec())]);
         assert!(read(&written(&[(vec![b"a".to_vec()], file(holes, 0))])).is_ok(), "it is part of a value");
+    }
+
+    /// One block with a right checksum, changed by hand.
+    fn block(name: &str, kind: u8, change: impl Fn(&mut [u8])) -> Vec<u8> {
+        let mut header = tar::Header::new_ustar();
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_mode(0o755);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(0);
+        header.as_mut_bytes()[156] = kind;
+        change(header.as_mut_bytes());
+        header.set_cksum();
+        header.as_bytes().to_vec()
+    }
+
+    /// A header before another one, with its text.
+    fn before(kind: u8, text: &[u8]) -> Vec<u8> {
+        let size = format!("{:011o}", text.len());
+        let mut blocks = block("@", kind, |header| header[124..135].copy_from_slice(size.as_bytes()));
+        blocks.extend(text);
+        blocks.resize(2 * BLOCK, 0);
+        blocks
+    }
+
+    #[test]
+    fn what_readers_of_tars_take_for_different_things_is_refused() {
+        let plain = || block("evil", b'0', |_| ());
+        let prefixed = |change: fn(&mut [u8])| {
+            block("evil", b'0', move |header| {
+                header[345..352].copy_from_slice(b"usr/bin");
+                change(header);
+            })
+        };
+        let gnu = |header: &mut [u8]| header[257..265].copy_from_slice(b"ustar  \0");
+        for (blocks, reason) in [
+            (vec![before(b'x', b"8 path=\n"), plain()], "`byte 0` in a layer has no PAX records"),
+            (
+                vec![prefixed(|header| header[263..265].copy_from_slice(b"  "))],
+                "`byte 0` in a layer is no header of a tar",
+            ),
+            (
+                vec![prefixed(|header| header[508..].copy_from_slice(b"tar\0"))],
+                "`byte 0` in a layer is no header of a tar",
+            ),
+            (vec![prefixed(gnu)], "`byte 0` in a layer is no header of a tar"),
+            (
+                vec![before(b'x', b"10 path=A\n"), before(b'L', b"B\0"), plain()],
+                "`byte 1024` in a layer says again what was said",
+            ),
+            (
+                vec![before(b'x', b"10 path=A\n"), before(b'g', b""), plain()],
+                "`byte 1024` in a layer says again what was said",
+            ),
+            (
+                vec![before(b'x', b"10 path=A\n"), before(b'x', b"10 path=B\n"), plain()],
+                "`byte 1024` in a layer says again what was said",
+            ),
+            (vec![before(b'x', b"10 path=A\n")], "`byte 1024` in a layer ends what has begun"),
+            (
+                vec![before(b'x', b"10 path=A\n"), vec![0; 2 * BLOCK]],
+                "`byte 1024` in a layer ends what has begun",
+            ),
+            (vec![block("e/", 0, |_| ())], "`e` in a layer is a file with the name of a directory"),
+            (vec![block("./", b'2', |_| ())], "`/` in a layer is no directory"),
+            (vec![plain(), plain()], "`evil` in a layer is there twice"),
+            (vec![plain(), block("evil", b'5', |_| ())], "`evil` in a layer is there twice"),
+        ] {
+            assert_eq!(read(&blocks.concat()).unwrap_err(), reason);
+        }
+        let found =
+            read(&[prefixed(|_| ()), block("d", b'5', |_| ()), block("d/", b'5', |_| ())].concat()).unwrap();
+        let names: Vec<String> = found.keys().map(|path| show(path)).collect();
+        assert_eq!(names, ["d", "usr/bin/evil"]);
+        assert!(read(&block("old", 0, |header| header[257..265].fill(0))).is_ok());
+        assert!(read(&block("gnu", b'0', gnu)).is_ok());
     }
 
     #[test]

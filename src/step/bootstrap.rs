@@ -140,8 +140,10 @@ pub async fn debian(
     }
     if !status.success() {
         let suite = base.suite.clone();
-        // Not what went well.
-        log.retain(|line| !line.starts_with("I: "));
+        // Not what went well, unless that is all.
+        if log.iter().any(|line| !line.starts_with("I: ")) {
+            log.retain(|line| !line.starts_with("I: "));
+        }
         return Err(BootstrapError::Failed {
             suite,
             log: log.split_off(log.len().saturating_sub(LOG_LINES)),

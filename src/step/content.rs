@@ -18,6 +18,7 @@ use crate::model::image::{Blob, ImageError};
 use crate::model::name::ImageTag;
 
 pub use incoming::Incoming;
+pub use index::Pending;
 
 /// A folder with an OCI layout.
 #[derive(Debug, Clone)]
@@ -170,7 +171,11 @@ impl ContentStore {
 
     /// Removes a damaged blob, so that the next build brings it again.
     pub fn discard(&self, digest: &Digest) -> Result<(), ContentError> {
-        fs::remove_file(self.path(digest)).map_err(|error| self.io(error))
+        match fs::remove_file(self.path(digest)) {
+            // Somebody else has found it, too.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(|error| self.io(error)),
+        }
     }
 
     /// The bytes of a small blob, checked.

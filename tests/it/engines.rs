@@ -298,10 +298,10 @@ fn caches(project: &Project, current: &Engine, classic: &Engine) {
 fn tiers_side_by_side_share_what_they_share() {
     let step = "[[steps]]\nrun.shell = \"cat /big | wc -c > /size\"\n";
     let project = Project::new("t-tiers", "");
-    // A user of its own: where two builds unpack one base at a time, the steps of one may be found to stand on the
-    // layer of the other, which cannot be told apart.
+    // A base of its own: where two builds unpack one at a time, the steps of one may be found to stand on the layer
+    // of the other, which cannot be told apart.
     project.write("recipes/base.toml", &format!(
-        "context = \"files\"\n[base.debian]\nsuite = \"trixie\"\npackages = []\n[user]\nname = \"tiers\"\nuid = 1717\ngid = 1717\n[[steps]]\ncopy = {{ paths = [\"big\"], to = \"/\" }}\n{step}"
+        "context = \"files\"\n[base.debian]\nsuite = \"trixie\"\npackages = [\"netbase\"]\n[user]\nname = \"tiers\"\nuid = 1717\ngid = 1717\n[[steps]]\ncopy = {{ paths = [\"big\"], to = \"/\" }}\n{step}"
     ));
     for tier in ["a", "b", "c"] {
         let own = format!("[[steps]]\nrun.shell = \"echo {tier} > /tier\"\n");

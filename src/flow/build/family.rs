@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Demand, Tools, Workshop};
 use crate::flow::Error;
 use crate::model::context::{Entry, Tree};
-use crate::model::image::{Image, Mark};
+use crate::model::image::Image;
 use crate::model::lock::pins::Locking;
 use crate::model::plan::Plan;
 use crate::model::policy::{self, Charter, Finding, Refusal};
@@ -88,11 +88,20 @@ impl<'a> Family<'a> {
         let Self { tools, plans, charters, inputs, store } = self;
         let (built, asides) =
             Box::pin(build::build(plans, charters, inputs, &tools.builders, store, hear)).await?;
+        let known = |built: &Built| match built {
+            Built::Known { image, mark } => Some((image.clone(), Some(*mark))),
+            _ => None,
+        };
+        let known: Vec<_> = built.iter().filter_map(known).collect();
         let judged = self.judge(built, hear);
+        if judged.is_err() {
+            // What is refused says nothing of images that are as they were.
+            store.list(&known.iter().map(|(image, mark)| (image, *mark)).collect::<Vec<_>>())?;
+        }
         for aside in asides {
             match &judged {
-                Ok(_) => aside.keep(hear).await?,
-                Err(_) => aside.forget(hear).await,
+                Ok(_) => Box::pin(aside.keep(hear)).await?,
+                Err(_) => Box::pin(aside.forget(hear)).await,
             }
         }
         judged
@@ -104,17 +113,17 @@ impl<'a> Family<'a> {
         let mut images = Vec::new();
         let mut marks = Vec::new();
         for ((plan, charter), built) in plans.iter().zip(charters).zip(built) {
-            let (image, base, inputs, warnings) = match built {
-                Built::Known { image, inputs } => {
-                    marks.push(Some(Mark { inputs, charter: charter.digest() }));
+            let (image, base, mark, warnings) = match built {
+                Built::Known { image, mark } => {
+                    marks.push(Some(mark));
                     images.push(image);
                     continue;
                 }
-                Built::Read { image, inputs, warnings } => (image, 0, inputs, warnings),
-                Built::New { raw, inputs, warnings } => {
+                Built::Read { image, mark, warnings } => (image, 0, mark, warnings),
+                Built::New { raw, mark, warnings } => {
                     hear(Event::Doing(&format!("bringing `{}` into normal form", plan.tag)));
                     let image = normalise::image(&raw, store, plan.epoch, &mut known)?;
-                    (image, raw.base, inputs, warnings)
+                    (image, raw.base, mark, warnings)
                 }
             };
             hear(Event::Doing(&format!("looking into `{}`", plan.tag)));
@@ -130,8 +139,7 @@ impl<'a> Family<'a> {
             let warnings = Refusal::unless_fine(&image.tag, findings, policy::NOT_LISTED)?;
             tell(&warnings, hear);
             // What was warned about is said again next time.
-            let mark = warnings.is_empty().then(|| Mark { inputs, charter: charter.digest() });
-            marks.push(mark);
+            marks.push(warnings.is_empty().then_some(mark));
             images.push(image);
         }
         store.list(&images.iter().zip(marks).collect::<Vec<_>>())?;

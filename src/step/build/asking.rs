@@ -21,6 +21,9 @@ use crate::model::plan::Plan;
 use crate::model::policy::Charter;
 use crate::step::content::ContentStore;
 
+/// Has steps run although BuildKit has their results.
+const NO_CACHE: &str = "no-cache";
+
 impl Site<'_> {
     /// One solve, which exports where there is a name for what comes of it.
     pub(super) fn solving<'c>(
@@ -44,6 +47,16 @@ impl Site<'_> {
         })
     }
 
+    /// The solve that writes the cache of an image that was built and judged.
+    pub(super) fn caching<'c>(&'c self, plan: &'c Plan, at: usize) -> Result<Solve<'c>, BuildError> {
+        let mut solve = self.solving(plan, at, None, None, None)?;
+        let exports = self.inputs.cache_to.iter().map(|to| to.entry(&plan.tier)).collect();
+        solve.request.cache = Some(CacheOptions { exports, ..CacheOptions::default() });
+        // All of them have just run.
+        solve.options.remove(NO_CACHE);
+        Ok(solve)
+    }
+
     /// The name under which an engine keeps an image of this session.
     pub(super) fn name(&self, at: usize) -> String {
         names::own(&format!("{}-{at}", self.session.id))
@@ -60,7 +73,10 @@ impl Site<'_> {
             ),
         });
         let older = exporter.clone().unwrap_or_default();
-        let exports = self.inputs.cache_to.iter().map(|to| to.entry(&plan.tier)).collect();
+        // A cache inside an image is made with it; any other waits until the image was judged.
+        let inline =
+            self.inputs.cache_to.iter().filter(|to| name.is_some() && matches!(to, CacheTo::Inline(_)));
+        let exports = inline.map(|to| to.entry(&plan.tier)).collect();
         SolveRequest {
             r#ref: session::identifier(),
             session: self.session.id.clone(),
@@ -86,7 +102,7 @@ impl Site<'_> {
             options.insert("force-network-mode".to_owned(), "none".to_owned());
         }
         if self.inputs.steps == Steps::Again {
-            options.insert("no-cache".to_owned(), String::new());
+            options.insert(NO_CACHE.to_owned(), String::new());
         }
         if !imports.is_empty() {
             options.insert("cache-imports".to_owned(), cache::attribute(imports));

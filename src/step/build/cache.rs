@@ -77,6 +77,18 @@ impl FromStr for CacheTo {
             Some("max") => Mode::Max,
             Some(_) => return Err(bad()),
         };
+        let good = |name: &str| {
+            // That of each tier is as good as that of any.
+            let parsed = name.replace(TIER, "tier").parse::<oci_client::Reference>();
+            match parsed {
+                Ok(reference) if reference.digest().is_none() => Ok(()),
+                Ok(_) => {
+                    Err(BadCache(format!("`{name}` is what a digest leads to; write a name, or `NAME:TAG`")))
+                }
+                Err(error) => Err(BadCache(format!("`{name}` is no name of an image: {error}"))),
+            }
+        };
+        name.map_or(Ok(()), good)?;
         match (kind, folder, name, mode) {
             (Some("local"), Some(folder), None, _) => Ok(Self::Local(folder.into(), kept)),
             (Some("registry"), None, Some(name), _) => Ok(Self::Registry(name.to_owned(), kept)),
@@ -112,14 +124,16 @@ impl CacheTo {
         let mode = |mode: &Mode| ("mode", if *mode == Mode::Max { "max" } else { "min" }.to_owned());
         match self {
             Self::Local(folder, kept) => entry("local", [("dest", folder.display().to_string()), mode(kept)]),
-            Self::Registry(name, kept) => entry("registry", [("ref", for_tier(name, tier)), mode(kept)]),
+            Self::Registry(name, kept) => {
+                entry("registry", [("ref", Self::for_tier(name, tier)), mode(kept)])
+            }
             Self::Inline(_) => entry("inline", []),
         }
     }
 
-    /// The name under which the engine shall keep the image.
-    pub(super) fn kept_as(&self, tier: &TierName) -> Option<String> {
-        if let Self::Inline(name) = self { Some(for_tier(name, tier)) } else { None }
+    /// A name, with that of the tier in it.
+    pub(super) fn for_tier(name: &str, tier: &TierName) -> String {
+        name.replace(TIER, tier.as_str())
     }
 }
 
@@ -129,11 +143,7 @@ pub(super) fn local(folder: &str, manifest: &Digest) -> CacheOptionsEntry {
 }
 
 pub(super) fn registry(name: &str, tier: &TierName) -> CacheOptionsEntry {
-    entry("registry", [("ref", for_tier(name, tier))])
-}
-
-fn for_tier(name: &str, tier: &TierName) -> String {
-    name.replace(TIER, tier.as_str())
+    entry("registry", [("ref", CacheTo::for_tier(name, tier))])
 }
 
 fn entry<const N: usize>(kind: &str, attributes: [(&str, String); N]) -> CacheOptionsEntry {
@@ -169,10 +179,21 @@ mod tests {
             "type=local,dest=a,mode=max".parse::<CacheTo>().unwrap(),
             CacheTo::Local("a".into(), Mode::Max)
         );
+        for name in ["a", "host:5000/a/{tier}", "host/{tier}-cache:v1"] {
+            assert!(format!("type=inline,ref={name}").parse::<CacheTo>().is_ok(), "{name}");
+        }
         for text in ["", "type=local", "type=local,dest=a", "type=s3,ref=a", "type=local,src="] {
             assert!(text.parse::<CacheFrom>().is_err(), "{text} was accepted");
         }
-        for text in ["", "type=inline", "type=inline,ref=a,mode=max", "type=local,dest=a,mode=all", "x"] {
+        for text in [
+            "",
+            "type=inline",
+            "type=inline,ref=a,mode=max",
+            "type=local,dest=a,mode=all",
+            "x",
+            "type=inline,ref=a/B",
+            "type=registry,ref=a@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+        ] {
             assert!(text.parse::<CacheTo>().is_err(), "{text} was accepted");
         }
     }

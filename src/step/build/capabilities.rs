@@ -20,7 +20,7 @@ pub(super) struct Capabilities {
     pub(super) gives: Gives,
     /// What it builds for, its own first.
     pub(super) platforms: Vec<Platform>,
-    /// The names that its workers gave themselves: no other builder has them.
+    /// The names that its workers gave themselves. That of Docker 20.10 is no name: all of them say `moby`.
     pub(super) workers: String,
 }
 

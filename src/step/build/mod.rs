@@ -7,6 +7,7 @@
 //! store. No `docker` command and no buildx is needed.
 
 mod ahead;
+mod aside;
 mod asking;
 mod blobs;
 mod cache;
@@ -34,9 +35,9 @@ mod wanted;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use aside::Aside;
 pub use cache::{CacheFrom, CacheTo};
 pub use import::ImportError;
-pub use names::Aside;
 pub use site::build;
 pub use solve::Failure;
 pub use survey::survey;
@@ -50,6 +51,7 @@ use crate::model::layer;
 use crate::model::name::{Platform, StageName};
 use crate::model::plan::Plan;
 use crate::model::policy::{Finding, Refusal};
+use crate::step::content::Pending;
 
 /// What a build gives.
 #[derive(Debug)]
@@ -58,15 +60,15 @@ pub enum Built {
     Known {
         /// The image.
         image: Image,
-        /// What the build read.
-        inputs: Digest,
+        /// That mark.
+        mark: Pending,
     },
     /// An image in normal form, whose files nobody judged yet.
     Read {
         /// The image.
         image: Image,
-        /// What the build read.
-        inputs: Digest,
+        /// For when it is good.
+        mark: Pending,
         /// What was noticed while it was tried out.
         warnings: Vec<Finding>,
     },
@@ -74,8 +76,8 @@ pub enum Built {
     New {
         /// The image.
         raw: Raw,
-        /// What the build read.
-        inputs: Digest,
+        /// For when it is good.
+        mark: Pending,
         /// What was noticed while it was tried out.
         warnings: Vec<Finding>,
     },

@@ -1,61 +1,38 @@
 //! Names under which a Docker Engine has images for a while: its exporter cannot export without one.
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use bollard::errors::Error as DockerError;
-use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions, TagImageOptions};
+use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions};
 use futures_util::future;
 
-use crate::step::engine::{Engine, EngineError};
+use crate::step::engine::Engine;
 use crate::step::progress::{Event, Hear};
 
 const BUILD_NAME: &str = "imgforge/build";
 
-/// A name that nobody else has. It says which process of which boot made it.
+/// A name that nobody else has. It says which process of which boot made it, and in which namespace that has its
+/// number: containers of one machine may share an engine.
 pub(super) fn own(random: &str) -> String {
     format!("{BUILD_NAME}:{}-{}-{random}", this_machine(), std::process::id())
 }
 
 fn this_machine() -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    boot.split('-').next().unwrap_or_default().to_owned()
+    let namespace = std::fs::metadata("/proc/self/ns/pid").map(|data| data.ino()).unwrap_or_default();
+    format!("{}.{namespace}", boot.split('-').next().unwrap_or_default())
 }
 
-/// Images that an engine has under such names.
-pub struct Aside {
-    pub(super) engine: Engine,
-    pub(super) names: Vec<String>,
-    /// Those of them that are to be there under another name.
-    pub(super) wanted: Vec<(String, String)>,
+/// Takes names away from an engine, and those of builds which were killed on this machine.
+pub(super) async fn forget(engine: &Engine, names: &[String], hear: Hear<'_>) {
+    let own = future::join_all(names.iter().map(|name| remove(engine, name, hear)));
+    future::join(own, sweep(engine, hear)).await;
 }
 
-impl Aside {
-    /// Gives images the names under which they were wanted, now that they were judged and are good.
-    pub async fn keep(self, hear: Hear<'_>) -> Result<(), EngineError> {
-        let mut kept = Ok(());
-        for (name, wanted) in &self.wanted {
-            // A colon before a slash is that of a port.
-            let split = wanted.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'));
-            let (repo, tag) =
-                split.map_or((wanted.as_str(), None), |(repo, tag)| (repo, Some(tag.to_owned())));
-            let options = TagImageOptions { repo: Some(repo.to_owned()), tag };
-            let tagged = self.engine.docker.tag_image(name, Some(options)).await;
-            kept = kept.and(tagged.map_err(Engine::refused(format!("name an image `{wanted}`"))));
-        }
-        self.forget(hear).await;
-        kept
-    }
-
-    /// Takes the names away, and those of builds which were killed on this machine.
-    pub async fn forget(self, hear: Hear<'_>) {
-        let own = future::join_all(self.names.iter().map(|name| forget(&self.engine, name, hear)));
-        future::join(own, sweep(&self.engine, hear)).await;
-    }
-}
-
-/// Takes a name away from the engine; the image goes with it unless it has another name.
-async fn forget(engine: &Engine, name: &str, hear: Hear<'_>) {
+/// Takes a name away; the image goes with it unless it has another name.
+async fn remove(engine: &Engine, name: &str, hear: Hear<'_>) {
     let gone = |error: &DockerError| {
         matches!(error, DockerError::DockerResponseServerError { status_code: 404, .. })
     };
@@ -78,7 +55,7 @@ async fn sweep(engine: &Engine, hear: Hear<'_>) {
         let mut parts = tag.unwrap_or_default().split('-');
         let (machine, process) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         if machine == this_machine() && !Path::new("/proc").join(process).exists() {
-            forget(engine, &name, hear).await;
+            remove(engine, &name, hear).await;
         }
     }
 }

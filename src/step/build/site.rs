@@ -4,18 +4,18 @@
 //! once; steps that they share, such as a common base, run once.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
 
 use super::ahead::Ahead;
+use super::aside::Aside;
 use super::blobs::{Blobs, EXPORT};
 use super::cache::{CacheFrom, CacheTo};
 use super::capabilities::Gives;
 use super::differ::{self, Known, Unable};
 use super::folders::{context_name, dockerfiles, share};
 use super::import::{self, ImportError, Kept};
-use super::names::Aside;
 use super::session::{self, Session, Shared};
 use super::solve::{Solved, solve};
 use super::status::Told;
@@ -25,11 +25,10 @@ use super::wanted::{Found, Reading};
 use super::{BuildError, Built, Inputs, Steps};
 use crate::model::archive;
 use crate::model::context::Tree;
-use crate::model::digest::Digest;
 use crate::model::image::{Image, Mark, Raw};
 use crate::model::plan::Plan;
 use crate::model::policy::{Charter, Finding};
-use crate::step::content::ContentStore;
+use crate::step::content::{ContentStore, Pending};
 use crate::step::engine::Engine;
 use crate::step::progress::{Event, Hear, Work};
 
@@ -43,16 +42,18 @@ pub(super) struct Site<'a> {
     /// Which of the session's contexts a plan reads.
     pub(super) contexts: Vec<String>,
     pub(super) inputs: &'a Inputs,
-    trees: &'a [Tree],
-    charters: &'a [Charter],
-    store: &'a ContentStore,
+    pub(super) trees: &'a [Tree],
+    pub(super) charters: &'a [Charter],
+    pub(super) store: &'a ContentStore,
     /// The same, for what a builder puts there.
     stock: Stock,
     /// What is done meanwhile.
     ahead: Ahead,
-    /// What each plan reads, and the image that was made of it last.
-    last: Vec<(Digest, Option<Image>)>,
-    told: Told,
+    /// The mark of each plan, and the image that had it.
+    last: Vec<(Pending, Option<Image>)>,
+    /// Plans of which no step had to run.
+    idle: Mutex<Vec<usize>>,
+    pub(super) told: Told,
     /// Layers that were read where the builder keeps them.
     read: Known,
 }
@@ -73,21 +74,22 @@ enum Taken<'a> {
 struct Done<'a> {
     at: usize,
     taken: Taken<'a>,
-    inputs: Digest,
+    mark: Pending,
     warnings: Vec<Finding>,
 }
 
 /// Builds images, tries them out by their charters, and takes their layers into the content store, in
-/// the order of the plans. What is aside is in the engine until all of them were judged. The plans of a platform stand together, and each platform has a builder of its
-/// own where there is one. The first that fails cancels the others; so does dropping the future.
-pub async fn build(
-    plans: &[Plan],
-    charters: &[Charter],
-    inputs: &Inputs,
+/// the order of the plans. The plans of a platform stand together, and each platform has a builder of its
+/// own where there is one. The first that fails cancels the others; so does dropping the future. Caches are
+/// aside until somebody has judged the images.
+pub async fn build<'a>(
+    plans: &'a [Plan],
+    charters: &'a [Charter],
+    inputs: &'a Inputs,
     builders: &[Builder],
-    store: &ContentStore,
+    store: &'a ContentStore,
     hear: Hear<'_>,
-) -> Result<(Vec<Built>, Vec<Aside>), BuildError> {
+) -> Result<(Vec<Built>, Vec<Aside<'a>>), BuildError> {
     inputs.check(plans)?;
     let mut at = 0;
     let sites = plans.chunk_by(|one, next| one.platform == next.platform).map(|plans| {
@@ -100,41 +102,46 @@ pub async fn build(
 }
 
 /// Builds the plans of one platform on one builder.
-async fn build_at_one(
-    plans: &[Plan],
-    charters: &[Charter],
-    trees: &[Tree],
-    inputs: &Inputs,
+async fn build_at_one<'a>(
+    plans: &'a [Plan],
+    charters: &'a [Charter],
+    trees: &'a [Tree],
+    inputs: &'a Inputs,
     builders: &[Builder],
-    store: &ContentStore,
+    store: &'a ContentStore,
     hear: Hear<'_>,
-) -> Result<(Vec<Built>, Option<Aside>), BuildError> {
+) -> Result<(Vec<Built>, Option<Aside<'a>>), BuildError> {
     let Some(first) = plans.first() else { return Ok((Vec::new(), None)) };
     let needs = if plans.iter().any(Plan::runs) { Needs::Programs } else { Needs::Files };
     let line = transport::choose(builders, &first.platform, needs, hear).await?;
     line.capabilities.check(&line.address)?;
     line.capabilities.check_caches(&line.address, &inputs.cache_from, inputs.cache_to.as_ref())?;
-    let site = Site::open(line, plans, charters, trees, inputs, store).await?;
-    let site = &site;
-    let builds = stream::iter(plans.iter().enumerate())
-        .map(|(at, plan)| async move { site.build(plan, at, hear).await });
-    let done: Result<Vec<Done<'_>>, BuildError> = builds.buffer_unordered(AT_ONCE).try_collect().await;
+    let mut site = Site::open(line, plans, charters, trees, inputs, store).await?;
+    site.unmark(plans)?;
+    let done = site.all(plans, hear).await;
     let engine = match site.line.capabilities.gives {
-        Gives::Blobs => return Ok((finish(done?, Vec::new()), None)),
-        Gives::Engine => Engine::connect(&site.line.address).await?,
+        Gives::Blobs => Ok(None),
+        Gives::Engine => Engine::connect(&site.line.address).await.map(Some),
     };
-    let built = done.and_then(|done| {
-        let kept: Vec<&Kept<'_>> = done.iter().filter_map(|done| done.taken.kept()).collect();
-        let saved = if kept.is_empty() { Vec::new() } else { import::engine(&engine, &kept, store, hear)? };
-        Ok(finish(done, saved))
-    });
-    let names: Vec<String> = (0..plans.len()).map(|at| site.name(at)).collect();
-    let wanted = |plan: &Plan| inputs.cache_to.as_ref().and_then(|to| to.kept_as(&plan.tier));
-    let wanted = names.iter().zip(plans).filter_map(|(name, plan)| Some((name.clone(), wanted(plan)?)));
-    let aside = Aside { engine, wanted: wanted.collect(), names };
+    // What went wrong first is told.
+    let (done, engine) = match (done, engine) {
+        (Ok(done), engine) => (done, engine?),
+        (Err(error), engine) => {
+            site.give_back()?;
+            let engine = engine.unwrap_or_default();
+            Aside { site, plans, engine }.forget(hear).await;
+            return Err(error);
+        }
+    };
+    let kept: Vec<&Kept<'_>> = done.iter().filter_map(|done| done.taken.kept()).collect();
+    let saved = match &engine {
+        Some(engine) if !kept.is_empty() => import::engine(engine, &kept, store, hear),
+        _ => Ok(Vec::new()),
+    };
+    let built = saved.map(|saved| finish(done, saved));
+    let aside = Aside { site, plans, engine };
     match built {
-        Ok(built) if !aside.wanted.is_empty() => Ok((built, Some(aside))),
-        // The names have served.
+        Ok(built) if inputs.cache_to.is_some() => Ok((built, Some(aside))),
         built => {
             aside.forget(hear).await;
             Ok((built?, None))
@@ -145,14 +152,14 @@ async fn build_at_one(
 /// What was built, in the order of the plans. `saved` are the images that the engine kept, in that of `done`.
 fn finish(done: Vec<Done<'_>>, saved: Vec<Raw>) -> Vec<Built> {
     let mut saved = saved.into_iter();
-    let built = done.into_iter().filter_map(|Done { at, taken, inputs, warnings }| {
+    let built = done.into_iter().filter_map(|Done { at, taken, mark, warnings }| {
         let raw = match taken {
-            Taken::Known(image) => return Some((at, Built::Known { image, inputs })),
-            Taken::Read(image) => return Some((at, Built::Read { image, inputs, warnings })),
+            Taken::Known(image) => return Some((at, Built::Known { image, mark })),
+            Taken::Read(image) => return Some((at, Built::Read { image, mark, warnings })),
             Taken::New(raw) => raw,
             Taken::Kept(_) => saved.next()?,
         };
-        Some((at, Built::New { raw, inputs, warnings }))
+        Some((at, Built::New { raw, mark, warnings }))
     });
     let mut built: Vec<(usize, Built)> = built.collect();
     built.sort_by_key(|(at, _)| *at);
@@ -166,7 +173,7 @@ impl<'a> Taken<'a> {
 }
 
 impl<'a> Site<'a> {
-    async fn open(
+    pub(super) async fn open(
         mut line: Line,
         plans: &'a [Plan],
         charters: &'a [Charter],
@@ -201,15 +208,6 @@ impl<'a> Site<'a> {
         let key = format!("imgforge/{}/{}/{}", plans[0].tag.project(), tiers.join("+"), plans[0].platform);
         let session = session::open(&mut line.control, Arc::new(shared), &key).await?;
         let contexts = contexts.into_iter().map(context_name).collect();
-        // Only now that something is going to be built.
-        let builder = line.capabilities.workers.as_str();
-        let read = |(plan, tree)| super::digest(plan, tree, builder);
-        let read: Vec<Digest> = plans.iter().zip(trees).map(read).collect();
-        let mark = |((plan, charter), inputs): ((&'a Plan, &Charter), &Digest)| {
-            (&plan.tag, &plan.platform, Mark { inputs: *inputs, charter: charter.digest() })
-        };
-        let marks: Vec<_> = plans.iter().zip(charters).zip(&read).map(mark).collect();
-        let last = store.unmark(&marks).map_err(ImportError::Content)?;
         Ok(Self {
             line,
             session,
@@ -220,10 +218,28 @@ impl<'a> Site<'a> {
             store,
             stock,
             ahead: Ahead::default(),
-            last: read.into_iter().zip(last).collect(),
+            last: Vec::new(),
+            idle: Mutex::default(),
             told: Told::of(plans),
             read: Known::default(),
         })
+    }
+
+    /// Takes marks off, now that something is going to be built.
+    fn unmark(&mut self, plans: &'a [Plan]) -> Result<(), BuildError> {
+        let builder = format!("{} {}", self.line.address, self.line.capabilities.workers);
+        let mark = |((plan, charter), tree): ((&'a Plan, &Charter), &Tree)| {
+            let mark = Mark { inputs: super::digest(plan, tree, &builder), charter: charter.digest() };
+            (&plan.tag, &plan.platform, mark)
+        };
+        let marks: Vec<_> = plans.iter().zip(self.charters).zip(self.trees).map(mark).collect();
+        self.last = self.store.unmark(&marks).map_err(ImportError::Content)?;
+        Ok(())
+    }
+
+    async fn all<'b>(&self, plans: &'b [Plan], hear: Hear<'_>) -> Result<Vec<Done<'b>>, BuildError> {
+        let builds = stream::iter(plans.iter().enumerate());
+        builds.map(|(at, plan)| self.build(plan, at, hear)).buffer_unordered(AT_ONCE).try_collect().await
     }
 
     async fn build<'b>(&self, plan: &'b Plan, at: usize, hear: Hear<'_>) -> Result<Done<'b>, BuildError> {
@@ -235,13 +251,14 @@ impl<'a> Site<'a> {
 
     /// Builds, and tries the image out unless the same inputs gave one before that was good.
     async fn judged<'b>(&self, plan: &'b Plan, at: usize, hear: Hear<'_>) -> Result<Done<'b>, BuildError> {
-        let (inputs, last) = &self.last[at];
-        let done = |(taken, warnings)| Done { at, taken, inputs: *inputs, warnings };
+        let (mark, last) = &self.last[at];
+        let done = |(taken, warnings)| Done { at, taken, mark: *mark, warnings };
         let known = last.as_ref().filter(|_| self.inputs.steps == Steps::Cached);
         if let Some(known) = known
             && self.inputs.cache_to.is_none()
             && self.is_idle(plan, at, hear).await?
         {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(at);
             return Ok(done((Taken::Known(known.clone()), Vec::new())));
         }
         if self.reads(plan) {
@@ -251,6 +268,13 @@ impl<'a> Site<'a> {
             }
         }
         self.exported(plan, at, &self.charters[at], hear).await.map(done)
+    }
+
+    /// What fails says nothing of images that are as they were.
+    fn give_back(&self) -> Result<(), BuildError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = idle.iter().filter_map(|at| Some((self.last[*at].1.as_ref()?, Some(self.last[*at].0))));
+        Ok(self.store.list(&known.collect::<Vec<_>>()).map_err(ImportError::Content)?)
     }
 
     /// Runs what has to run; whether that was nothing, because BuildKit has the results of all steps. Then the
@@ -313,7 +337,6 @@ impl<'a> Site<'a> {
         let asked = self.solving(plan, at, Some(&name), Some(charter), None)?;
         let Solved { answer, found: Found { findings, base, .. }, .. } =
             solve(&self.line, asked, &self.told, hear).await?;
-        self.keep_cache(plan, &answer)?;
         let taken = match self.line.capabilities.gives {
             Gives::Blobs => {
                 let manifest = answer.get("containerimage.digest").map(String::as_str).unwrap_or_default();

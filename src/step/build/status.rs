@@ -41,13 +41,15 @@ pub(super) struct Board<'a> {
     partial: BTreeMap<String, String>,
     /// Steps of which the result was there already.
     cached: BTreeSet<String>,
+    /// Steps that ran, or of which the result could not be loaded.
+    ran: BTreeSet<String>,
     failed: Option<(String, String)>,
 }
 
 impl<'a> Board<'a> {
     pub(super) fn new(told: &'a Told) -> Self {
         let (names, logs, partial) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { told, names, logs, partial, cached: BTreeSet::new(), failed: None }
+        Self { told, names, logs, partial, cached: BTreeSet::new(), ran: BTreeSet::new(), failed: None }
     }
 
     /// Takes the next message.
@@ -84,11 +86,8 @@ impl<'a> Board<'a> {
         self.names.insert(vertex.digest.clone(), vertex.name.clone());
         if vertex.completed.is_some() {
             // What was in the cache and could not be loaded runs after all, and completes again.
-            if vertex.cached && vertex.error.is_empty() {
-                self.cached.insert(vertex.digest.clone());
-            } else {
-                self.cached.remove(&vertex.digest);
-            }
+            let is_cached = vertex.cached && vertex.error.is_empty();
+            if is_cached { &mut self.cached } else { &mut self.ran }.insert(vertex.digest.clone());
         }
         // Steps such as `[internal] load build context` are how, not what.
         let told = !vertex.name.starts_with("[internal]");
@@ -115,7 +114,7 @@ impl<'a> Board<'a> {
 
     /// Whether there are steps, and BuildKit said of each that its result was there already.
     pub(super) fn were_cached(&self, steps: &BTreeSet<String>) -> bool {
-        !steps.is_empty() && self.cached.is_superset(steps)
+        !steps.is_empty() && self.cached.is_superset(steps) && self.ran.is_disjoint(steps)
     }
 
     /// The step that failed, if one did.
@@ -198,9 +197,7 @@ mod tests {
             ..StatusResponse::default()
         };
         let steps = BTreeSet::from(["a".to_owned()]);
-        for (cached, error, idle) in
-            [(true, "", true), (false, "", false), (true, "gone", false), (true, "", true)]
-        {
+        for (cached, error, idle) in [(true, "", true), (false, "", false), (true, "", false)] {
             board.hear(completed(cached, error), &|_| ());
             assert_eq!(board.were_cached(&steps), idle);
         }

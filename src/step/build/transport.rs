@@ -40,6 +40,7 @@ pub struct Builder {
 }
 
 /// A connection to a builder that answered.
+#[derive(Clone)]
 pub(super) struct Line {
     /// The control service.
     pub(super) control: Control,

@@ -60,8 +60,17 @@ fn index_type() -> String {
 impl Descriptor {
     /// Images of several platforms have one tag.
     fn is_of(&self, tag: &ImageTag, platform: &Platform) -> bool {
-        self.annotations.get(REF_NAME).is_some_and(|name| *name == tag.to_string())
-            && self.platform.as_ref().is_none_or(|listed| *listed == platform.into())
+        self.is_for(platform) && self.annotations.get(REF_NAME).is_some_and(|name| *name == tag.to_string())
+    }
+
+    fn is_of_any_version(&self, tag: &ImageTag, platform: &Platform) -> bool {
+        let listed = self.annotations.get(REF_NAME).and_then(|name| name.parse::<ImageTag>().ok());
+        let same = |listed: &ImageTag| listed.project() == tag.project() && listed.tier() == tag.tier();
+        self.is_for(platform) && listed.as_ref().is_some_and(same)
+    }
+
+    fn is_for(&self, platform: &Platform) -> bool {
+        self.platform.as_ref().is_none_or(|listed| *listed == platform.into())
     }
 
     fn has(&self, mark: &Mark) -> bool {
@@ -70,6 +79,13 @@ impl Descriptor {
         };
         says(INPUTS, mark.inputs) && says(CHARTER, mark.charter)
     }
+}
+
+/// A mark that an image gets if it is good, and if nobody has begun to build it after this turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Pending {
+    mark: Mark,
+    turn: u64,
 }
 
 impl ContentStore {
@@ -94,8 +110,8 @@ impl ContentStore {
     }
 
     /// Lists images under their tags, and stores their manifests. With a mark, an image is known again when it
-    /// is built again.
-    pub fn list(&self, images: &[(&Image, Option<Mark>)]) -> Result<(), ContentError> {
+    /// is built again; it gets none if somebody has begun to build it since.
+    pub fn list(&self, images: &[(&Image, Option<Pending>)]) -> Result<(), ContentError> {
         for (image, _) in images {
             if self.document(&image.manifest.digest).is_err() {
                 self.take(&mut image.manifest_bytes().as_slice())?;
@@ -103,8 +119,18 @@ impl ContentStore {
         }
         let _lock = self.lock()?;
         let mut index = self.index()?;
-        for (image, mark) in images {
-            index.manifests.retain(|entry| !entry.is_of(&image.tag, &image.platform));
+        for (image, pending) in images {
+            let of_this = |entry: &Descriptor| entry.is_of(&image.tag, &image.platform);
+            let has_turn = |pending: &&Pending| self.turn(&image.tag, &image.platform) == pending.turn;
+            let mark = pending.as_ref().filter(has_turn).map(|pending| pending.mark);
+            let listed = index.manifests.iter().find(|entry| of_this(entry));
+            if pending.is_some()
+                && mark.is_none()
+                && listed.is_some_and(|entry| entry.digest == image.manifest.digest)
+            {
+                continue;
+            }
+            index.manifests.retain(|entry| !of_this(entry));
             let mut annotations = BTreeMap::from([(REF_NAME.to_owned(), image.tag.to_string())]);
             if let Some(Mark { inputs, charter }) = mark {
                 annotations.insert(INPUTS.to_owned(), inputs.to_string());
@@ -121,22 +147,27 @@ impl ContentStore {
         self.write(&index)
     }
 
-    /// Takes the marks off images that are about to be built again, and gives those images that had the right
-    /// one. Whoever then fails, or is killed, leaves none: what a builder has by then may be something else.
+    /// Takes the marks off images that are about to be built again, and off other versions of them, which have steps
+    /// in common. Gives those images that had the right one. Whoever then fails, or is killed, leaves none: what a
+    /// builder has by then may be something else.
     pub fn unmark(
         &self,
         wanted: &[(&ImageTag, &Platform, Mark)],
-    ) -> Result<Vec<Option<Image>>, ContentError> {
+    ) -> Result<Vec<(Pending, Option<Image>)>, ContentError> {
         let _lock = self.lock()?;
         let mut index = self.index()?;
         let known = |(tag, platform, mark): &(&ImageTag, &Platform, Mark)| {
-            let entry = index.manifests.iter().find(|entry| entry.is_of(tag, platform) && entry.has(mark))?;
-            Some(self.read(entry, tag, platform).ok()?.0)
+            let mut entries = index.manifests.iter();
+            let entry = entries.find(|entry| entry.is_of(tag, platform) && entry.has(mark));
+            let image = entry.and_then(|entry| self.read(entry, tag, platform).ok());
+            let turn = self.turn(tag, platform) + 1;
+            self.note_at_once(&self.turns(tag, platform), &turn.to_string())?;
+            Ok((Pending { mark: *mark, turn }, image.map(|(image, _)| image)))
         };
-        let known = wanted.iter().map(known).collect();
+        let known = wanted.iter().map(known).collect::<Result<_, ContentError>>()?;
         let mut had = false;
         for entry in &mut index.manifests {
-            if wanted.iter().any(|(tag, platform, _)| entry.is_of(tag, platform)) {
+            if wanted.iter().any(|(tag, platform, _)| entry.is_of_any_version(tag, platform)) {
                 had |= entry.annotations.remove(INPUTS).is_some();
                 had |= entry.annotations.remove(CHARTER).is_some();
             }
@@ -257,14 +288,29 @@ mod tests {
         let (_folder, store, image, _) = listed();
         let [one, other] = ["one", "other"]
             .map(|text| Mark { inputs: Digest::of(text.as_bytes()), charter: Digest::of(b"c") });
-        let unmark = |mark| store.unmark(&[(&image.tag, &image.platform, mark)]).unwrap().remove(0);
-        assert_eq!(unmark(one), None, "it never had one");
-        store.list(&[(&image, Some(one))]).unwrap();
-        assert_eq!(unmark(one), Some(image.clone()));
-        assert_eq!(unmark(one), None, "whoever had it did not give it back");
-        store.list(&[(&image, Some(one))]).unwrap();
-        assert_eq!(unmark(other), None, "it is another one");
-        assert_eq!(unmark(one), None, "a build of other inputs is a build, too");
+        let unmark = |tag, mark| store.unmark(&[(tag, &image.platform, mark)]).unwrap().remove(0);
+        let list = |pending| store.list(&[(&image, Some(pending))]).unwrap();
+        let (pending, known) = unmark(&image.tag, one);
+        assert_eq!(known, None, "it never had one");
+        list(pending);
+        let (pending, known) = unmark(&image.tag, one);
+        assert_eq!(known, Some(image.clone()));
+        assert_eq!(unmark(&image.tag, one).1, None, "whoever had it did not give it back");
+        list(pending);
+        let (pending, known) = unmark(&image.tag, one);
+        assert_eq!(known, None, "somebody else has begun since");
+        list(pending);
+        let (pending, known) = unmark(&image.tag, other);
+        assert_eq!(known, None, "it is another one");
+        list(pending);
+        let next: ImageTag = "p/t:1.0.1".parse().unwrap();
+        assert_eq!(unmark(&next, one).1, None);
+        let (late, known) = unmark(&image.tag, other);
+        assert_eq!(known, None, "another version may have run its steps again");
+        let (pending, _) = unmark(&image.tag, one);
+        list(pending);
+        list(late);
+        assert_eq!(unmark(&image.tag, one).1, Some(image.clone()), "who comes late takes nothing away");
         store.image(&image.tag, &image.platform).unwrap();
     }
 

@@ -7,6 +7,7 @@ use super::{ContentError, ContentStore, MAX_DOCUMENT};
 use crate::model::digest::Digest;
 use crate::model::image::{Blob, Image};
 use crate::model::layer;
+use crate::model::name::{ImageTag, Platform};
 use crate::step::atomic;
 
 /// What layers come to in archives as they are cut and compressed now; the name changes with that.
@@ -14,6 +15,9 @@ const ARCHIVED: &str = "archived-2";
 
 /// Layers of root filesystems; the name goes on with the normal form that they have.
 const FORESEEN: &str = "foreseen";
+
+/// Whose turn it is to mark an image.
+const TURNS: &str = "turns-1";
 
 /// What is stated of images: which plan made them last.
 const STATED: &str = "stated-1";
@@ -45,6 +49,26 @@ impl ContentStore {
 
     fn root(&self, root: &Digest, epoch: u64) -> PathBuf {
         self.folder.join(format!("{FORESEEN}-{}", layer::FORM)).join(format!("{}-{epoch}", root.hex()))
+    }
+
+    /// How often somebody began to build an image.
+    pub(super) fn turn(&self, tag: &ImageTag, platform: &Platform) -> u64 {
+        let text = atomic::read_bounded(&self.turns(tag, platform), 32).unwrap_or_default();
+        String::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
+    pub(super) fn turns(&self, tag: &ImageTag, platform: &Platform) -> PathBuf {
+        let name = Digest::of(format!("{}/{} {platform}", tag.project(), tag.tier()).as_bytes()).hex();
+        self.folder.join(TURNS).join(name)
+    }
+
+    /// Notes what nobody needs after the machine went down.
+    pub(super) fn note_at_once(&self, path: &Path, text: &str) -> Result<(), ContentError> {
+        let write = || {
+            fs::create_dir_all(path.parent().unwrap_or(&self.folder))?;
+            fs::write(path, text)
+        };
+        write().map_err(|error| self.io(error))
     }
 
     fn note(&self, path: &Path, bytes: &[u8]) -> Result<(), ContentError> {
