@@ -95,8 +95,8 @@ impl<'a> Family<'a> {
         let known: Vec<_> = built.iter().filter_map(known).collect();
         let judged = self.judge(built, hear);
         if judged.is_err() {
-            // What is refused says nothing of images that are as they were.
-            store.list(&known.iter().map(|(image, mark)| (image, *mark)).collect::<Vec<_>>())?;
+            // What is refused says nothing of images that are as they were. A mark that is lost costs time, and no more.
+            let _ = store.list(&known.iter().map(|(image, mark)| (image, *mark)).collect::<Vec<_>>());
         }
         for aside in asides {
             match &judged {

@@ -127,7 +127,7 @@ async fn build_at_one<'a>(
     let (done, engine) = match (done, engine) {
         (Ok(done), engine) => (done, engine?),
         (Err(error), engine) => {
-            site.give_back()?;
+            site.give_back();
             let engine = engine.unwrap_or_default();
             Aside { site, plans, engine }.forget(hear).await;
             return Err(error);
@@ -270,11 +270,11 @@ impl<'a> Site<'a> {
         self.exported(plan, at, &self.charters[at], hear).await.map(done)
     }
 
-    /// What fails says nothing of images that are as they were.
-    fn give_back(&self) -> Result<(), BuildError> {
+    /// What fails says nothing of images that are as they were. A mark that is lost costs time, and no more.
+    fn give_back(&self) {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let known = idle.iter().filter_map(|at| Some((self.last[*at].1.as_ref()?, Some(self.last[*at].0))));
-        Ok(self.store.list(&known.collect::<Vec<_>>()).map_err(ImportError::Content)?)
+        let _ = self.store.list(&known.collect::<Vec<_>>());
     }
 
     /// Runs what has to run; whether that was nothing, because BuildKit has the results of all steps. Then the
