@@ -29,10 +29,12 @@ impl Ahead {
             _ => None,
         };
         let roots: Vec<(PathBuf, Digest)> = plan.rootfs.keys().filter_map(root).collect();
-        let roots: Vec<_> = roots.into_iter().filter(|(_, digest)| begun.insert(*digest)).collect();
-        let listed = stock.store.image(&plan.tag, &plan.platform);
-        let listed = listed.map(|(image, _)| image.layers).unwrap_or_default();
         let (stock, epoch) = (stock.clone(), u64::try_from(plan.epoch.as_second()).unwrap_or(0));
+        // On another root filesystem, layers will be others than they were.
+        let is_new = roots.iter().any(|(_, digest)| stock.store.foreseen(digest, epoch).is_none());
+        let listed = if is_new { None } else { stock.store.image(&plan.tag, &plan.platform).ok() };
+        let listed = listed.map(|(image, _)| image.layers).unwrap_or_default();
+        let roots: Vec<_> = roots.into_iter().filter(|(_, digest)| begun.insert(*digest)).collect();
         thread::spawn(move || {
             for (path, digest) in roots {
                 make(&path, &digest, epoch, &stock);
