@@ -290,7 +290,8 @@ fn images_of_two_platforms_are_beside_each_other() {
     let head =
         "name = \"t-platforms\"\nversion = \"1.0.0\"\nplatforms = [\"linux/amd64\", \"linux/arm64\"]\n";
     project.write("recipes/project.toml", head);
-    project.write("recipes/files/a", "a");
+    // The store is that of all tests, and of those that ran before.
+    project.write("recipes/files/a", &format!("{:?}", std::time::SystemTime::now()));
     project.write(
         "recipes/t.toml",
         "base = \"scratch\"\ncontext = \"files\"\n[[steps]]\ncopy = { paths = [\"a\"], to = \"/a\" }\n[user]\nname = \"root\"\nuid = 0\ngid = 0\n",
