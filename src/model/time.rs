@@ -5,6 +5,12 @@ pub use jiff::{SignedDuration, Timestamp};
 /// How far two clocks may be apart: those of operators at home run wrong.
 pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_hours(24);
 
+/// Seconds since 1970, as tars have them.
+#[must_use]
+pub fn seconds(moment: Timestamp) -> u64 {
+    u64::try_from(moment.as_second()).unwrap_or(0)
+}
+
 /// Later by a duration; at most the last moment that can be written.
 #[must_use]
 pub fn after(moment: Timestamp, duration: SignedDuration) -> Timestamp {

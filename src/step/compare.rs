@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::mem;
 
 use oci_spec::image::ImageConfiguration;
@@ -120,7 +120,7 @@ fn items((one, left): (&File, &Item), (other, right): (&File, &Item)) -> io::Res
     match (&left.kind, &right.kind) {
         (Kind::File { at: a, size }, Kind::File { at: b, size: other_size }) => {
             let (mut a, mut b) = (Window::new(one, *a, *size)?, Window::new(other, *b, *other_size)?);
-            if let Some(at) = content(&mut a, &mut b)? {
+            if let Some(at) = layers::difference(&mut a, &mut b)? {
                 let sizes = if size == other_size {
                     format!("{size} bytes both times")
                 } else {
@@ -149,26 +149,6 @@ fn kind(kind: &Kind) -> &'static str {
         Kind::Pipe => "a pipe",
     }
 }
-
-/// The offset of the first byte that differs.
-fn content(left: &mut impl Read, right: &mut impl Read) -> io::Result<Option<u64>> {
-    let mut at = 0;
-    loop {
-        let (mut a, mut b) = (Vec::new(), Vec::new());
-        left.take(PIECE).read_to_end(&mut a)?;
-        right.take(PIECE).read_to_end(&mut b)?;
-        if a != b {
-            let same = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
-            return Ok(Some(at + same as u64));
-        }
-        if a.is_empty() {
-            return Ok(None);
-        }
-        at += a.len() as u64;
-    }
-}
-
-const PIECE: u64 = 1 << 18;
 
 fn values(a: &serde_json::Value, b: &serde_json::Value, place: String) -> Option<(String, String)> {
     use serde_json::Value::Object;

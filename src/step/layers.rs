@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::content::ContentStore;
+use super::stream::PIECE;
 use crate::model::entries::{self, Unread};
 use crate::model::image::Blob;
 use crate::model::layer::{self, BadItem, Below, Item, LayerPath, Piece};
@@ -71,6 +72,9 @@ impl Read for Window {
         let left = usize::try_from(self.size.saturating_sub(self.position)).unwrap_or(usize::MAX);
         let wanted = buffer.len().min(left);
         let read = self.file.read_at(&mut buffer[..wanted], self.at + self.position)?;
+        if read == 0 && wanted > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         self.position += read as u64;
         Ok(read)
     }
@@ -85,6 +89,24 @@ impl Seek for Window {
         };
         self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
         Ok(self.position)
+    }
+}
+
+/// Where two contents begin to differ.
+pub fn difference(one: &mut impl Read, other: &mut impl Read) -> io::Result<Option<u64>> {
+    let mut at = 0;
+    loop {
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        one.take(PIECE as u64).read_to_end(&mut a)?;
+        other.take(PIECE as u64).read_to_end(&mut b)?;
+        if a != b {
+            let same = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
+            return Ok(Some(at + same as u64));
+        }
+        if a.is_empty() {
+            return Ok(None);
+        }
+        at += a.len() as u64;
     }
 }
 

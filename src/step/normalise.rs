@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 
 use super::content::{ContentError, ContentStore};
-use super::layers;
-use super::stream::PIECE;
+use super::layers::{self, Window};
 use crate::model::configuration;
 use crate::model::digest::Digest;
 use crate::model::image::{Blob, Image, ImageError, Raw};
 use crate::model::layer::{BadItem, Below, Bytes, Item, LayerPath};
-use crate::model::time::Timestamp;
+use crate::model::time::{self, Timestamp};
 
 /// Why an image has no normal form.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +48,7 @@ pub fn image(
     epoch: Timestamp,
     known: &mut Known,
 ) -> Result<Image, NormaliseError> {
-    let seconds = u64::try_from(epoch.as_second()).unwrap_or(0);
+    let seconds = time::seconds(epoch);
     let mut below = Below::default();
     let mut layers = Vec::new();
     let mut chain = Vec::new();
@@ -86,18 +84,7 @@ fn open(blob: &Blob, store: &ContentStore) -> Result<(File, BTreeMap<LayerPath, 
 }
 
 /// Whether two files, each in a layer, have the same content.
-fn is_same(layers: &[File], one: Bytes, other: Bytes) -> io::Result<bool> {
-    let mut buffers = [vec![0; PIECE], vec![0; PIECE]];
-    let mut done = 0;
-    while done < one.size {
-        let length = usize::try_from(one.size - done).unwrap_or(PIECE).min(PIECE);
-        for (buffer, bytes) in buffers.iter_mut().zip([one, other]) {
-            layers[bytes.layer].read_exact_at(&mut buffer[..length], bytes.at + done)?;
-        }
-        if buffers[0][..length] != buffers[1][..length] {
-            return Ok(false);
-        }
-        done += length as u64;
-    }
-    Ok(true)
+fn is_same(files: &[File], one: Bytes, other: Bytes) -> io::Result<bool> {
+    let open = |bytes: Bytes| Window::new(&files[bytes.layer], bytes.at, bytes.size);
+    Ok(layers::difference(&mut open(one)?, &mut open(other)?)?.is_none())
 }

@@ -11,7 +11,7 @@ use crate::model::plan::Plan;
 use crate::model::policy::{self, Charter, Finding, Refusal};
 use crate::model::provenance;
 use crate::step::bootstrap::{self, Pinned};
-use crate::step::build::{self, Built, Inputs, Steps};
+use crate::step::build::{self, Built, Given, Inputs, Steps};
 use crate::step::content::ContentStore;
 use crate::step::progress::{Event, Hear};
 use crate::step::web::Web;
@@ -88,16 +88,7 @@ impl<'a> Family<'a> {
         let Self { tools, plans, charters, inputs, store } = self;
         let (built, asides) =
             Box::pin(build::build(plans, charters, inputs, &tools.builders, store, hear)).await?;
-        let known = |built: &Built| match built {
-            Built::Known { image, mark } => Some((image.clone(), Some(*mark))),
-            _ => None,
-        };
-        let known: Vec<_> = built.iter().filter_map(known).collect();
         let judged = self.judge(built, hear);
-        if judged.is_err() {
-            // What is refused says nothing of images that are as they were. A mark that is lost costs time, and no more.
-            let _ = store.list(&known.iter().map(|(image, mark)| (image, *mark)).collect::<Vec<_>>());
-        }
         for aside in asides {
             match &judged {
                 Ok(_) => Box::pin(aside.keep(hear)).await?,
@@ -111,19 +102,18 @@ impl<'a> Family<'a> {
         let Self { tools, plans, charters, store, .. } = self;
         let (mut known, mut looked) = (normalise::Known::default(), inspect::Looked::default());
         let mut images = Vec::new();
-        let mut marks = Vec::new();
+        let mut judged = Vec::new();
         for ((plan, charter), built) in plans.iter().zip(charters).zip(built) {
-            let (image, base, mark, warnings) = match built {
-                Built::Known { image, mark } => {
-                    marks.push(Some(mark));
+            let Built { image, mark, warnings } = built;
+            let (image, base) = match image {
+                Given::Known(image) => {
                     images.push(image);
                     continue;
                 }
-                Built::Read { image, mark, warnings } => (image, 0, mark, warnings),
-                Built::New { raw, mark, warnings } => {
+                Given::Read(image) => (image, 0),
+                Given::New(raw) => {
                     hear(Event::Doing(&format!("bringing `{}` into normal form", plan.tag)));
-                    let image = normalise::image(&raw, store, plan.epoch, &mut known)?;
-                    (image, raw.base, mark, warnings)
+                    (normalise::image(&raw, store, plan.epoch, &mut known)?, raw.base)
                 }
             };
             hear(Event::Doing(&format!("looking into `{}`", plan.tag)));
@@ -139,10 +129,10 @@ impl<'a> Family<'a> {
             let warnings = Refusal::unless_fine(&image.tag, findings, policy::NOT_LISTED)?;
             tell(&warnings, hear);
             // What was warned about is said again next time.
-            marks.push(warnings.is_empty().then_some(mark));
+            judged.push((images.len(), warnings.is_empty().then_some(mark)));
             images.push(image);
         }
-        store.list(&images.iter().zip(marks).collect::<Vec<_>>())?;
+        store.list(&judged.into_iter().map(|(at, mark)| (&images[at], mark)).collect::<Vec<_>>())?;
         // Also of images that were known: another recipe may have made the same one before.
         for ((plan, context), image) in self.plans().zip(&images) {
             let stated = provenance::predicate(plan, context.digest()).to_string();

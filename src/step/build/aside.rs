@@ -51,8 +51,8 @@ impl Aside<'_> {
     /// Any other is written by BuildKit, in a session of its own: in the one in which the steps ran, it writes
     /// an empty one.
     async fn solve(&self, hear: Hear<'_>) -> Result<(), BuildError> {
-        let Site { line, charters, trees, inputs, store, .. } = &self.site;
-        let again = Site::open(line.clone(), self.plans, charters, trees, inputs, store).await?;
+        let Site { line, charters, trees, inputs, stock, .. } = &self.site;
+        let again = Site::open(line.clone(), self.plans, charters, trees, inputs, &stock.store).await?;
         for (at, plan) in self.plans.iter().enumerate() {
             let asked = again.caching(plan, at)?;
             let solved = Box::pin(solve(&again.line, asked, &again.told, hear)).await?;

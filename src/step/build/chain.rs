@@ -28,18 +28,14 @@ pub(super) struct State {
 /// An image's states, the lowest layer first. `None` where they are not steps upon steps: an image of a registry
 /// below, or layers that were put together.
 pub(super) fn states(definition: &pb::Definition) -> Option<Vec<State>> {
-    let mut ops = BTreeMap::new();
-    let mut end = None;
-    for bytes in &definition.def {
-        let op = pb::Op::decode(bytes.as_slice()).ok()?;
-        end = Some(op.clone());
-        ops.insert(Digest::of(bytes).to_string(), (op, bytes));
-    }
+    let ops = operations_of(definition)?;
     // The last operation is none: it only says which state is meant.
-    let mut at = end.filter(|end| end.op.is_none())?.inputs.first().cloned();
+    let (_, end) = ops.last().filter(|(_, end)| end.op.is_none())?;
+    let by_digest: BTreeMap<&str, &pb::Op> = ops.iter().map(|(digest, op)| (digest.as_str(), op)).collect();
+    let mut at = end.inputs.first().cloned();
     let mut states = Vec::new();
     while let Some(state) = at {
-        let (op, _) = ops.get(&state.digest)?;
+        let op = by_digest.get(state.digest.as_str())?;
         at = match changed(op, state.index)? {
             Changed::Nothing => None,
             Changed::Input(number) => Some(op.inputs.get(number)?.clone()),
@@ -49,21 +45,22 @@ pub(super) fn states(definition: &pb::Definition) -> Option<Vec<State>> {
     states.reverse();
     let state = |state: pb::Input| State {
         name: format!("{} {}", state.digest, state.index),
-        definition: part(definition, &ops, state),
+        definition: part(definition, &ops, &by_digest, state),
     };
     Some(states.into_iter().map(state).collect())
 }
 
 /// The operations of an image that run, by their digests; what they read, such as folders, is not among them.
 pub(super) fn operations(definition: &pb::Definition) -> Option<BTreeSet<String>> {
-    let mut operations = BTreeSet::new();
-    for bytes in &definition.def {
-        match pb::Op::decode(bytes.as_slice()).ok()?.op {
-            Some(Kind::Source(_)) | None => {}
-            Some(_) => drop(operations.insert(Digest::of(bytes).to_string())),
-        }
-    }
-    Some(operations)
+    let runs = |op: &pb::Op| !matches!(op.op, Some(Kind::Source(_)) | None);
+    let ops = operations_of(definition)?.into_iter();
+    Some(ops.filter(|(_, op)| runs(op)).map(|(digest, _)| digest).collect())
+}
+
+/// All operations of a definition, each with the digest that names it, in its order.
+fn operations_of(definition: &pb::Definition) -> Option<Vec<(String, pb::Op)>> {
+    let op = |bytes: &Vec<u8>| Some((Digest::of(bytes).to_string(), pb::Op::decode(bytes.as_slice()).ok()?));
+    definition.def.iter().map(op).collect()
 }
 
 /// What an operation changed into its result.
@@ -98,18 +95,19 @@ fn changed(op: &pb::Op, result: i64) -> Option<Changed> {
 /// kept: an operation that was to run again is another one than the same without that.
 fn part(
     whole: &pb::Definition,
-    ops: &BTreeMap<String, (pb::Op, &Vec<u8>)>,
+    ops: &[(String, pb::Op)],
+    by_digest: &BTreeMap<&str, &pb::Op>,
     state: pb::Input,
 ) -> pb::Definition {
     let mut needed = BTreeSet::new();
-    let mut open = vec![state.digest.clone()];
+    let mut open = vec![state.digest.as_str()];
     while let Some(digest) = open.pop() {
-        if let Some((op, _)) = ops.get(&digest).filter(|_| needed.insert(digest)) {
-            open.extend(op.inputs.iter().map(|input| input.digest.clone()));
+        if let Some(op) = by_digest.get(digest).filter(|_| needed.insert(digest.to_owned())) {
+            open.extend(op.inputs.iter().map(|input| input.digest.as_str()));
         }
     }
-    let is_needed = |bytes: &&Vec<u8>| needed.contains(&Digest::of(bytes).to_string());
-    let mut def: Vec<Vec<u8>> = whole.def.iter().filter(is_needed).cloned().collect();
+    let of_needed = whole.def.iter().zip(ops).filter(|(_, (digest, _))| needed.contains(digest));
+    let mut def: Vec<Vec<u8>> = of_needed.map(|(bytes, _)| bytes.clone()).collect();
     def.push(pb::Op { inputs: vec![state], ..pb::Op::default() }.encode_to_vec());
     let metadata = whole.metadata.iter().filter(|(digest, _)| needed.contains(*digest));
     let metadata = metadata.map(|(digest, told)| (digest.clone(), told.clone())).collect();

@@ -27,7 +27,7 @@ use crate::model::image::Blob;
 use crate::model::name::Platform;
 use crate::model::policy::trial::Process;
 use crate::model::runtime::HELPER_PLATFORM;
-use crate::model::time::Timestamp;
+use crate::model::time::{self, Timestamp};
 
 const DIFFER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/imgforge-differ"));
 
@@ -148,7 +148,7 @@ impl Trees<'_> {
         let mounts: Vec<(String, &Made)> = [("/".to_owned(), &program)].into_iter().chain(trees).collect();
         let container = Container::mounting(gateway, &mounts, platform).await?;
         let numbers = [
-            epoch.as_second().max(0).to_string(),
+            time::seconds(epoch).to_string(),
             u8::from(self.below.is_some()).to_string(),
             self.new.len().to_string(),
         ];

@@ -55,32 +55,24 @@ use crate::step::content::Pending;
 
 /// What a build gives.
 #[derive(Debug)]
-pub enum Built {
-    /// The very image that the content store lists already, in normal form. It lost its mark.
-    Known {
-        /// The image.
-        image: Image,
-        /// That mark.
-        mark: Pending,
-    },
-    /// An image in normal form, whose files nobody judged yet.
-    Read {
-        /// The image.
-        image: Image,
-        /// For when it is good.
-        mark: Pending,
-        /// What was noticed while it was tried out.
-        warnings: Vec<Finding>,
-    },
-    /// An image that must be brought into normal form first.
-    New {
-        /// The image.
-        raw: Raw,
-        /// For when it is good.
-        mark: Pending,
-        /// What was noticed while it was tried out.
-        warnings: Vec<Finding>,
-    },
+pub struct Built {
+    /// The image.
+    pub image: Given,
+    /// For when it is good.
+    pub mark: Pending,
+    /// What was noticed while it was tried out.
+    pub warnings: Vec<Finding>,
+}
+
+/// How far an image is.
+#[derive(Debug)]
+pub enum Given {
+    /// The very image that the content store lists already, and that was judged by the same charter.
+    Known(Image),
+    /// In normal form, and nobody judged its files yet.
+    Read(Image),
+    /// It must be brought into normal form first.
+    New(Raw),
 }
 
 /// What a build reads besides the plan.

@@ -22,7 +22,7 @@ use super::status::Told;
 use super::stock::Stock;
 use super::transport::{self, Builder, Line, Needs};
 use super::wanted::{Found, Reading};
-use super::{BuildError, Built, Inputs, Steps};
+use super::{BuildError, Built, Given, Inputs, Steps};
 use crate::model::archive;
 use crate::model::context::Tree;
 use crate::model::image::{Image, Mark, Raw};
@@ -44,15 +44,14 @@ pub(super) struct Site<'a> {
     pub(super) inputs: &'a Inputs,
     pub(super) trees: &'a [Tree],
     pub(super) charters: &'a [Charter],
-    pub(super) store: &'a ContentStore,
-    /// The same, for what a builder puts there.
-    stock: Stock,
+    /// The content store, and what of it was hashed.
+    pub(super) stock: Stock,
     /// What is done meanwhile.
     ahead: Ahead,
     /// The mark of each plan, and the image that had it.
     last: Vec<(Pending, Option<Image>)>,
-    /// Plans of which no step had to run.
-    idle: Mutex<Vec<usize>>,
+    /// Plans whose image turned out to be that one.
+    same: Mutex<Vec<usize>>,
     pub(super) told: Told,
     /// Layers that were read where the builder keeps them.
     read: Known,
@@ -60,13 +59,9 @@ pub(super) struct Site<'a> {
 
 /// What was exported.
 enum Taken<'a> {
-    /// An image that is listed, and was judged by the same charter.
-    Known(Image),
-    /// Any other whose layers were read.
-    Read(Image),
-    /// Any other, from blobs that are in the store.
-    New(Raw),
-    /// Any other, still to be saved out of the engine.
+    /// It is in the store.
+    Here(Given),
+    /// It is still to be saved out of the engine.
     Kept(Kept<'a>),
 }
 
@@ -74,7 +69,6 @@ enum Taken<'a> {
 struct Done<'a> {
     at: usize,
     taken: Taken<'a>,
-    mark: Pending,
     warnings: Vec<Finding>,
 }
 
@@ -119,6 +113,7 @@ async fn build_at_one<'a>(
     let mut site = Site::open(line, plans, charters, trees, inputs, store).await?;
     site.unmark(plans)?;
     let done = site.all(plans, hear).await;
+    site.give_back();
     let engine = match site.line.capabilities.gives {
         Gives::Blobs => Ok(None),
         Gives::Engine => Engine::connect(&site.line.address).await.map(Some),
@@ -127,7 +122,6 @@ async fn build_at_one<'a>(
     let (done, engine) = match (done, engine) {
         (Ok(done), engine) => (done, engine?),
         (Err(error), engine) => {
-            site.give_back();
             let engine = engine.unwrap_or_default();
             Aside { site, plans, engine }.forget(hear).await;
             return Err(error);
@@ -138,7 +132,7 @@ async fn build_at_one<'a>(
         Some(engine) if !kept.is_empty() => import::engine(engine, &kept, store, hear),
         _ => Ok(Vec::new()),
     };
-    let built = saved.map(|saved| finish(done, saved));
+    let built = saved.map(|saved| site.finish(done, saved));
     let aside = Aside { site, plans, engine };
     match built {
         Ok(built) if inputs.cache_to.is_some() => Ok((built, Some(aside))),
@@ -147,23 +141,6 @@ async fn build_at_one<'a>(
             Ok((built?, None))
         }
     }
-}
-
-/// What was built, in the order of the plans. `saved` are the images that the engine kept, in that of `done`.
-fn finish(done: Vec<Done<'_>>, saved: Vec<Raw>) -> Vec<Built> {
-    let mut saved = saved.into_iter();
-    let built = done.into_iter().filter_map(|Done { at, taken, mark, warnings }| {
-        let raw = match taken {
-            Taken::Known(image) => return Some((at, Built::Known { image, mark })),
-            Taken::Read(image) => return Some((at, Built::Read { image, mark, warnings })),
-            Taken::New(raw) => raw,
-            Taken::Kept(_) => saved.next()?,
-        };
-        Some((at, Built::New { raw, mark, warnings }))
-    });
-    let mut built: Vec<(usize, Built)> = built.collect();
-    built.sort_by_key(|(at, _)| *at);
-    built.into_iter().map(|(_, built)| built).collect()
 }
 
 impl<'a> Taken<'a> {
@@ -215,11 +192,10 @@ impl<'a> Site<'a> {
             inputs,
             trees,
             charters,
-            store,
             stock,
             ahead: Ahead::default(),
             last: Vec::new(),
-            idle: Mutex::default(),
+            same: Mutex::default(),
             told: Told::of(plans),
             read: Known::default(),
         })
@@ -233,13 +209,28 @@ impl<'a> Site<'a> {
             (&plan.tag, &plan.platform, mark)
         };
         let marks: Vec<_> = plans.iter().zip(self.charters).zip(self.trees).map(mark).collect();
-        self.last = self.store.unmark(&marks).map_err(ImportError::Content)?;
+        self.last = self.stock.store.unmark(&marks).map_err(ImportError::Content)?;
         Ok(())
     }
 
     async fn all<'b>(&self, plans: &'b [Plan], hear: Hear<'_>) -> Result<Vec<Done<'b>>, BuildError> {
         let builds = stream::iter(plans.iter().enumerate());
         builds.map(|(at, plan)| self.build(plan, at, hear)).buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    /// What was built, in the order of the plans. `saved` are the images that the engine kept, in that of `done`.
+    fn finish(&self, done: Vec<Done<'_>>, saved: Vec<Raw>) -> Vec<Built> {
+        let mut saved = saved.into_iter();
+        let built = done.into_iter().filter_map(|Done { at, taken, warnings }| {
+            let image = match taken {
+                Taken::Here(given) => given,
+                Taken::Kept(_) => Given::New(saved.next()?),
+            };
+            Some((at, Built { image, mark: self.last[at].0, warnings }))
+        });
+        let mut built: Vec<(usize, Built)> = built.collect();
+        built.sort_by_key(|(at, _)| *at);
+        built.into_iter().map(|(_, built)| built).collect()
     }
 
     async fn build<'b>(&self, plan: &'b Plan, at: usize, hear: Hear<'_>) -> Result<Done<'b>, BuildError> {
@@ -251,15 +242,13 @@ impl<'a> Site<'a> {
 
     /// Builds, and tries the image out unless the same inputs gave one before that was good.
     async fn judged<'b>(&self, plan: &'b Plan, at: usize, hear: Hear<'_>) -> Result<Done<'b>, BuildError> {
-        let (mark, last) = &self.last[at];
-        let done = |(taken, warnings)| Done { at, taken, mark: *mark, warnings };
-        let known = last.as_ref().filter(|_| self.inputs.steps == Steps::Cached);
+        let done = |(taken, warnings)| Done { at, taken, warnings };
+        let known = self.last[at].1.as_ref().filter(|_| self.inputs.steps == Steps::Cached);
         if let Some(known) = known
             && self.inputs.cache_to.is_none()
             && self.is_idle(plan, at, hear).await?
         {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(at);
-            return Ok(done((Taken::Known(known.clone()), Vec::new())));
+            return Ok(done((self.same(at, known.clone()), Vec::new())));
         }
         if self.reads(plan) {
             self.ahead.begin(plan, &self.trees[at], &self.stock);
@@ -270,11 +259,17 @@ impl<'a> Site<'a> {
         self.exported(plan, at, &self.charters[at], hear).await.map(done)
     }
 
-    /// What fails says nothing of images that are as they were. A mark that is lost costs time, and no more.
+    fn same<'b>(&self, at: usize, image: Image) -> Taken<'b> {
+        self.same.lock().unwrap_or_else(PoisonError::into_inner).push(at);
+        Taken::Here(Given::Known(image))
+    }
+
+    /// Gives images that are as they were their marks again, whatever comes of the others. A mark that is lost
+    /// costs time, and no more.
     fn give_back(&self) {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = idle.iter().filter_map(|at| Some((self.last[*at].1.as_ref()?, Some(self.last[*at].0))));
-        let _ = self.store.list(&known.collect::<Vec<_>>());
+        let same = self.same.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = same.iter().filter_map(|at| Some((self.last[*at].1.as_ref()?, Some(self.last[*at].0))));
+        let _ = self.stock.store.list(&known.collect::<Vec<_>>());
     }
 
     /// Runs what has to run; whether that was nothing, because BuildKit has the results of all steps. Then the
@@ -310,8 +305,8 @@ impl<'a> Site<'a> {
         let asked = self.solving(plan, at, None, Some(&self.charters[at]), Some(reading))?;
         let Found { findings, read, .. } = solve(&self.line, asked, &self.told, hear).await?.found;
         match read {
-            Some(Ok(image)) if known == Some(&image) => Ok(Some((Taken::Known(image), findings))),
-            Some(Ok(image)) => Ok(Some((Taken::Read(image), findings))),
+            Some(Ok(image)) if known == Some(&image) => Ok(Some((self.same(at, image), findings))),
+            Some(Ok(image)) => Ok(Some((Taken::Here(Given::Read(image)), findings))),
             Some(Err(Unable::Kept(error))) => Err(error.into()),
             Some(Err(Unable::Broken(why))) => {
                 hear(Event::Warning(&format!("`{}` is saved by the engine, which is slow: {why}", plan.tag)));
@@ -340,7 +335,7 @@ impl<'a> Site<'a> {
         let taken = match self.line.capabilities.gives {
             Gives::Blobs => {
                 let manifest = answer.get("containerimage.digest").map(String::as_str).unwrap_or_default();
-                Taken::New(import::blobs(manifest, &base, plan, self.store)?)
+                Taken::Here(Given::New(import::blobs(manifest, &base, plan, &self.stock.store)?))
             }
             Gives::Engine => {
                 let id = answer.get("containerimage.config.digest").or(answer.get("containerimage.digest"));

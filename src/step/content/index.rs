@@ -11,6 +11,7 @@ use super::{ContentError, ContentStore, MAX_DOCUMENT};
 use crate::model::digest::Digest;
 use crate::model::image::{Blob, Image, Mark};
 use crate::model::name::{ImageTag, Platform};
+use crate::model::registry;
 use crate::step::atomic;
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -54,7 +55,7 @@ impl From<&Platform> for Listed {
 
 /// Tools that write an index may leave its type out.
 fn index_type() -> String {
-    "application/vnd.oci.image.index.v1+json".to_owned()
+    registry::INDEX.to_owned()
 }
 
 impl Descriptor {
@@ -112,6 +113,9 @@ impl ContentStore {
     /// Lists images under their tags, and stores their manifests. With a mark, an image is known again when it
     /// is built again; it gets none if somebody has begun to build it since.
     pub fn list(&self, images: &[(&Image, Option<Pending>)]) -> Result<(), ContentError> {
+        if images.is_empty() {
+            return Ok(());
+        }
         for (image, _) in images {
             if self.document(&image.manifest.digest).is_err() {
                 self.take(&mut image.manifest_bytes().as_slice())?;
@@ -137,7 +141,7 @@ impl ContentStore {
                 annotations.insert(CHARTER.to_owned(), charter.to_string());
             }
             index.manifests.push(Descriptor {
-                media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+                media_type: registry::MANIFEST.to_owned(),
                 digest: image.manifest.digest,
                 size: image.manifest.size,
                 platform: Some((&image.platform).into()),
