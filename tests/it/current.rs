@@ -193,5 +193,5 @@ fn loads_and_proves_on_a_current_engine() {
     loading `t-current/tiny:1.0.0` into Docker [VERSION]
     ");
     assert!(!bench.in_engine(), "it went into the other engine");
-    crate::policy::holds_on("DOCKER_HOST", &engine.host());
+    crate::policing::holds_on("DOCKER_HOST", &engine.host());
 }

@@ -144,11 +144,11 @@ fn the_same_bytes_everywhere() {
     golden layer 2 b9338a910f62
     ");
     golden_without_overlays(&project, &golden);
-    crate::policy::holds_on("DOCKER_HOST", &classic.host());
+    crate::policing::holds_on("DOCKER_HOST", &classic.host());
     caches(&project, &current, &classic);
     layers_of_others_stay(&[&classic, &current]);
-    crate::policy::what_was_refused_stays_refused(&classic.host(), true);
-    crate::policy::what_was_refused_stays_refused(&current.host(), false);
+    crate::policing::what_was_refused_stays_refused(&classic.host(), true);
+    crate::policing::what_was_refused_stays_refused(&current.host(), false);
 }
 
 /// Where file systems are no overlays, layers cannot be told apart from inside, and the engine saves the image.

@@ -42,6 +42,7 @@ mod network;
 mod nginx;
 mod node;
 mod patching;
+mod policing;
 mod policy;
 mod processes;
 mod publishing;
